@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,7 @@ class Rejected(NamedTuple):
     `index` counts from 0 within the `records` that `export` was given.
     """
 
-    index: int
+    index: int  # type: ignore[assignment] # the contract's word; tuple.index is not used
     reason: str
 
 
@@ -42,7 +43,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
             wait_s = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except (TypeError, ValueError):
             return None
-    if wait_s != wait_s:  # NaN
+    if math.isnan(wait_s):
         return None
     return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
 

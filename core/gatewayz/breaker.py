@@ -14,7 +14,9 @@ class Breaker:
     after an open pause is under way), `misconfigured` (wrong key or host).
     """
 
-    def __init__(self, first_s: float, longest_s: float, probe_s: float, failures_to_open: int) -> None:
+    def __init__(
+        self, first_s: float, longest_s: float, probe_s: float, failures_to_open: int
+    ) -> None:
         self.state = "closed"
         self._first_s = first_s
         self._longest_s = longest_s

@@ -34,7 +34,7 @@ class SettingsError(GatewayzError):
     """A setting is missing or wrong. The message names the variable and the cure."""
 
 
-class BackendRefused(GatewayzError):
+class BackendRefused(GatewayzError):  # noqa: N818 - says what happened, as in every message
     """A backend breaks the contract and was not registered. The message says what to change."""
 
 
@@ -49,9 +49,11 @@ class Retry(DeliveryError):  # noqa: N818 - an answer of the contract, named as 
     does not count against the backend's breaker.
     """
 
-    def __init__(self, reason: str = "asked to try again", after_s: float | None = None) -> None:
-        # Retry(30) and Retry(after_s=30) read the same to an author.
-        if isinstance(reason, (int, float)):
+    def __init__(
+        self, reason: str | float = "asked to try again", after_s: float | None = None
+    ) -> None:
+        if not isinstance(reason, str):
+            # Retry(30) and Retry(after_s=30) mean the same.
             reason, after_s = "asked to try again", float(reason)
         super().__init__(reason)
         self.after_s = after_s

@@ -43,7 +43,9 @@ __all__ = ["HOOKS", "PROJECT", "Backend", "Page", "PageAnswer", "PageRequest", "
 
 PROJECT = "gatewayz"
 
-hookspec = pluggy.HookspecMarker(PROJECT)
+# Typed as it is so that an implementation may take any subset of a hook's arguments: a type checker
+# would otherwise call it an incompatible override.
+hookspec: Callable[[Callable[..., Any]], Any] = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 TRANSLATE = ("on_start", "on_usage", "on_cost", "on_end", "on_score")

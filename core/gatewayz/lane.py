@@ -102,7 +102,10 @@ class Lane:
         interval: float = getattr(settings, "flush_interval", 1.0)
         self._interval_s = interval if "export" in hooks else min(interval, _LINGER_S)
         self._breaker = Breaker(
-            policy.first_backoff_s, policy.longest_backoff_s, policy.probe_s, policy.failures_to_open
+            policy.first_backoff_s,
+            policy.longest_backoff_s,
+            policy.probe_s,
+            policy.failures_to_open,
         )
         self._lock = threading.Lock()
         self._signal = threading.Event()
@@ -237,14 +240,14 @@ class Lane:
     def _stop_backend(self) -> None:
         try:
             self.backend.shutdown(max(0.1, self._stop_by - time.monotonic()))
-        except Exception as error:  # noqa: BLE001 - a backend may raise anything on its way out
+        except Exception as error:  # noqa: BLE001 - as in _translate
             self._note(f"shutdown failed: {_words(error)}")
 
     def _start_backend(self) -> bool:
         self._deadline = time.monotonic() + self._policy.startup_s
         try:
             self.backend.startup()
-        except Exception as error:  # noqa: BLE001 - a backend may raise anything; it fails alone
+        except Exception as error:  # noqa: BLE001 - as in _translate
             self.failed = _words(error)
             logger.warning("backend '%s' failed: %s", self.name, self.failed)
             self.cursor.drop_waiting("failed")
@@ -299,7 +302,7 @@ class Lane:
         self._translating = entry
         try:
             records = self._records(entry, entry.event if self._content else entry.bare())
-        except Exception as error:  # noqa: BLE001 - a translation may raise anything; one span is lost
+        except Exception as error:  # noqa: BLE001 - as in _translate
             if not self._mine():
                 return None
             self._translating = None

@@ -31,7 +31,9 @@ def decorator(begin: Callable[[str], InferenceContext]) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        name = getattr(function, "__qualname__", type(function).__name__).rpartition(".<locals>.")[2]
+        name = getattr(function, "__qualname__", type(function).__name__).rpartition(".<locals>.")[
+            2
+        ]
         arguments = _arguments(function)
 
         def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> InferenceContext:
@@ -126,7 +128,7 @@ def _steps(
                 _keep_output(ctx, seen)
                 context.run(inner.close)
                 raise
-            except BaseException as error:  # noqa: BLE001 - handed to the generator, as Python does
+            except BaseException as error:  # noqa: BLE001 - cancellation and all else go where they were sent
                 step = functools.partial(inner.throw, error)
             else:
                 step = functools.partial(inner.send, sent)
@@ -158,7 +160,7 @@ async def _async_steps(
                 _keep_output(ctx, seen)
                 await _Within(context, context.run(inner.aclose))
                 raise
-            except BaseException as error:  # noqa: BLE001 - handed to the generator, as Python does
+            except BaseException as error:  # noqa: BLE001 - cancellation and all else go where they were sent
                 step = functools.partial(inner.athrow, error)
             else:
                 step = functools.partial(inner.asend, sent)
@@ -178,8 +180,8 @@ class _Detached:
         # is always current.
         self._context.run(scope.current.set, self._ctx)
 
-    def __exit__(self, *exc: Any) -> None:
-        self._context.run(self._ctx.__exit__, *exc)
+    def __exit__(self, *exc: object) -> None:
+        self._context.run(self._ctx.__exit__, *exc)  # type: ignore[arg-type] # as `with` gave them
 
 
 class _Within:
@@ -200,11 +202,15 @@ class _Within:
                 return stop.value
             try:
                 sent = yield waited_for
-            except BaseException as error:  # noqa: BLE001 - cancellation and all else go where they were sent
+            except BaseException as error:
                 thrown = getattr(steps, "throw", None)
                 if thrown is None:
                     raise
                 step = functools.partial(thrown, error)
             else:
                 send = getattr(steps, "send", None)
-                step = functools.partial(next, steps) if send is None else functools.partial(send, sent)
+                step = (
+                    functools.partial(next, steps)
+                    if send is None
+                    else functools.partial(send, sent)
+                )

@@ -56,7 +56,10 @@ class Pipeline:
         )
         self.preparer = Preparer(self.settings)
         self._trace_open = trace_open
-        self._policy = policy or LanePolicy()
+        policy = policy or LanePolicy()
+        # What lanes hold in their hands is beside the queue's bytes, so keep it a small part.
+        batch_bytes = min(policy.batch_bytes, self.settings.queue_max_bytes // 8)
+        self._policy = policy._replace(batch_bytes=batch_bytes)
         self._journal = MemoryJournal(self.settings.queue_max_bytes)
         self._waiting: list[tuple[float, ScoreRequest]] = []
         self._supervised = 0.0

@@ -206,13 +206,11 @@ class Preparer:
                 return None
             try:
                 output = dump(mode="json", warnings=False)
-            except Exception:  # noqa: BLE001 - an object of the caller's; to_content copes with it
+            except Exception:  # noqa: BLE001 - reads attributes of somebody's object
                 return None
         return wire.read_answer(output) if isinstance(output, dict) else None
 
-    def _first_token(
-        self, ctx: InferenceContext, reading: Reading | None, base: int
-    ) -> int | None:
+    def _first_token(self, ctx: InferenceContext, reading: Reading | None, base: int) -> int | None:
         if ctx._first_ns is not None:
             return base + ctx._first_ns
         if reading is not None and reading.first_token_index is not None and ctx.capture:
@@ -224,9 +222,9 @@ class Preparer:
         if read is not None:
             if ctx._input is None and not read.omit_input:
                 given["input_json"] = read.input
-            if ctx.capture is not None and ctx._output is None and not read.omit_output:
-                given["output_json"] = read.output
-            elif ctx.capture is None and read.output is not None:
+            seen = ctx._output is None and not read.omit_output
+            answered = ctx.capture is None and read.output is not None
+            if seen or answered:
                 given["output_json"] = read.output
             if ctx._tools is None and not read.omit_input:
                 given["tools_json"] = read.tools or None
@@ -281,7 +279,7 @@ class Preparer:
             kind = kind or (name if module == "builtins" else f"{module}.{name}")
             try:
                 message = str(error)
-            except Exception:  # noqa: BLE001 - somebody's __str__
+            except Exception:  # noqa: BLE001 - reads attributes of somebody's object
                 message = ""
             if status is None:
                 status = getattr(error, "status_code", None)
@@ -298,7 +296,9 @@ class Preparer:
             attributes = None
         cleaned = self._redacted(clean_metadata(attributes or {}))
         return SpanEvent(
-            name=clean_text(name, _NAME_CHARS) or "event", time_ns=time_ns, attributes=freeze(cleaned)
+            name=clean_text(name, _NAME_CHARS) or "event",
+            time_ns=time_ns,
+            attributes=freeze(cleaned),
         )
 
     # -- usage and cost --------------------------------------------------------------------------
@@ -317,7 +317,9 @@ class Preparer:
             self.warn(f"set_usage() got no usage it knows, but {type(given).__name__}")
         return usage
 
-    def _counted(self, given_in: Any, given_out: Any, given_total: Any, details: Any) -> Usage | None:
+    def _counted(
+        self, given_in: Any, given_out: Any, given_total: Any, details: Any
+    ) -> Usage | None:
         counts = {"input_tokens": given_in, "output_tokens": given_out, "total_tokens": given_total}
         checked: dict[str, int] = {}
         for name, count in {**counts, **details}.items():
@@ -359,9 +361,8 @@ class Preparer:
         if usage is None:
             return None
         models = (fields.get("response_model"), fields["request_model"])
-        return self.cost(
-            fields["provider"], models, usage, fields["start_time_ns"], read and read.service_tier
-        )
+        tier = None if read is None else read.service_tier
+        return self.cost(fields["provider"], models, usage, fields["start_time_ns"], tier)
 
     def cost(
         self,
@@ -418,7 +419,9 @@ class Preparer:
         if trace_id is None and request.completion_id is not None:
             target = self.target(request.completion_id)
             if target is None:
-                self.warn(f"score(): completion id {clean_text(request.completion_id, 80)!r} is not known here")
+                self.warn(
+                    f"score(): completion id {clean_text(request.completion_id, 80)!r} is not known here"
+                )
                 return None
             trace_id, span_id = target[0], span_id or target[1]
         if not _is_hex(trace_id, 32) or (span_id is not None and not _is_hex(span_id, 16)):
@@ -427,7 +430,9 @@ class Preparer:
         name = clean_text(request.name, _NAME_CHARS)
         valued = _score_value(request.value, request.data_type)
         if not name or valued is None:
-            self.warn("score() needs a name and a number, a boolean or a text that fits its data_type")
+            self.warn(
+                "score() needs a name and a number, a boolean or a text that fits its data_type"
+            )
             return None
         value, data_type = valued
         trace_id = str(trace_id).lower()
@@ -461,15 +466,14 @@ class Preparer:
         }
         content["metadata"] = msgspec.json.decode(_json(fields.get("metadata", {})))
         try:
-            masked = mask(content)
-            if not isinstance(masked, dict):
-                msg = f"the mask returned {type(masked).__name__}, not a dict"
-                raise TypeError(msg)
+            masked = dict(mask(content))
             encoded = {name: to_content(masked.get(short))[0] for short, name in names.items()}
             metadata = freeze(clean_metadata(masked.get("metadata") or {}))
-        except Exception as error:  # noqa: BLE001 - the operator's own function: fail closed
+        except Exception as error:  # noqa: BLE001 - imports the operator's own module
             self.warn(f"GATEWAYZ_MASK failed ({type(error).__name__}); content was left out")
-            encoded = {n: b'"[masking failed]"' for n in names.values() if fields.get(n) is not None}
+            encoded = {
+                n: b'"[masking failed]"' for n in names.values() if fields.get(n) is not None
+            }
             metadata = freeze({})
         for name in names.values():
             fields[name] = encoded.get(name) if fields.get(name) is not None else None
@@ -564,7 +568,13 @@ def _is_hex(value: Any, digits: int) -> bool:
 
 def _score_value(value: Any, data_type: Any) -> tuple[float | bool | str, Any] | None:
     if data_type is None:
-        kind = "boolean" if isinstance(value, bool) else "categorical" if isinstance(value, str) else "numeric"
+        kind = (
+            "boolean"
+            if isinstance(value, bool)
+            else "categorical"
+            if isinstance(value, str)
+            else "numeric"
+        )
     else:
         kind = str(data_type).lower()
     if kind == "categorical" and isinstance(value, (str, bool, int, float)):
@@ -579,5 +589,3 @@ def _score_value(value: Any, data_type: Any) -> tuple[float | bool | str, Any] |
             return None
         return (number, kind) if number - number == 0 else None
     return None
-
-

@@ -126,9 +126,7 @@ def open_instances(
         try:
             instance.enabled = flag()
             if instance.enabled:
-                if kind not in found:
-                    raise BackendRefused(_not_installed(kind))
-                _open(instance, found[kind].load(), config, manager)
+                _open(instance, found, config, manager)
         except Exception as error:  # noqa: BLE001 - importing somebody's plugin may raise anything; it fails alone
             instance.enabled = True
             instance.backend = None
@@ -138,8 +136,15 @@ def open_instances(
 
 
 def _open(
-    instance: Instance, cls: type[Backend], config: Config, manager: pluggy.PluginManager
+    instance: Instance,
+    found: Mapping[str, Found],
+    config: Config,
+    manager: pluggy.PluginManager,
 ) -> None:
+    kind = instance.name.partition("/")[0]
+    if kind not in found:
+        raise BackendRefused(_not_installed(kind))
+    cls = found[kind].load()
     settings, instance.origins = load(cls.Settings, config, instance=instance.name, known=_is_flag)
     register(instance, cls(settings), settings, manager)
 
@@ -181,9 +186,7 @@ def _not_installed(kind: str) -> str:
     return f"no installed distribution provides a backend {kind!r} (entry-point group {GROUP})"
 
 
-def _configured(
-    config: Config, found: Iterable[str]
-) -> list[tuple[str, Callable[[], bool]]]:
+def _configured(config: Config, found: Iterable[str]) -> list[tuple[str, Callable[[], bool]]]:
     """Return every known or configured instance and how to read its flag."""
     environ = config.environ
     tables = config.table("backends")
@@ -269,10 +272,14 @@ def validate(backend: Backend) -> None:
         known = list(inspect.signature(getattr(Backend, hook)).parameters)[1:]
         for name, parameter in list(inspect.signature(method).parameters.items())[1:]:
             if name not in known or parameter.kind is parameter.KEYWORD_ONLY:
-                msg = f"{where}({name}) is not an argument of {hook}: take any of {', '.join(known)}"
+                msg = (
+                    f"{where}({name}) is not an argument of {hook}: take any of {', '.join(known)}"
+                )
                 raise BackendRefused(msg)
             if parameter.default is not parameter.empty:
-                msg = f"{where}({name}=…) has a default and would never be given: remove the default"
+                msg = (
+                    f"{where}({name}=…) has a default and would never be given: remove the default"
+                )
                 raise BackendRefused(msg)
 
 

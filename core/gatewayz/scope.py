@@ -24,8 +24,8 @@ _SUSPENDS = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 # `@contextmanager` runs the body of a `with` outside its generator on purpose.
 _MANAGERS = frozenset(
     {
-        contextlib._GeneratorContextManager.__enter__.__code__,  # type: ignore[attr-defined]  # noqa: SLF001 - no public name for it
-        contextlib._AsyncGeneratorContextManager.__aenter__.__code__,  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+        contextlib._GeneratorContextManager.__enter__.__code__,
+        contextlib._AsyncGeneratorContextManager.__aenter__.__code__,
     }
 )
 
@@ -43,12 +43,16 @@ class Inherited:
         tags: tuple[str, ...],
         metadata: Mapping[str, Any],
     ) -> None:
-        self.user_id = user_id if user_id is not None or around is None else around.user_id
-        self.session_id = (
+        self.user_id: str | None = (
+            user_id if user_id is not None or around is None else around.user_id
+        )
+        self.session_id: str | None = (
             session_id if session_id is not None or around is None else around.session_id
         )
-        self.tags = tags if around is None else around.tags + tags
-        self.metadata = dict(metadata) if around is None else {**around.metadata, **metadata}
+        self.tags: tuple[str, ...] = tags if around is None else around.tags + tags
+        self.metadata: dict[str, Any] = (
+            dict(metadata) if around is None else {**around.metadata, **metadata}
+        )
 
 
 class Node:
@@ -70,14 +74,14 @@ def living() -> Node | None:
     """Return the innermost node that is open and whose frame, if it is a generator's, is running."""
     node = current.get()
     while node is not None:
-        if not node._over and (not node._frame or _on_stack(node._frame)):  # noqa: SLF001 - one room
+        if not node._over and (not node._frame or _on_stack(node._frame)):
             return node
-        node = node._up  # noqa: SLF001 - one room
+        node = node._up
     return None
 
 
 def _on_stack(frame_id: int) -> bool:
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if id(frame) == frame_id:
             return True
@@ -90,15 +94,17 @@ def enter(node: Node, frame: FrameType) -> None:
     if frame.f_code.co_flags & _SUSPENDS and (
         frame.f_back is None or frame.f_back.f_code not in _MANAGERS
     ):
-        node._frame = id(frame)  # noqa: SLF001 - one room
-    node._token = current.set(node)  # noqa: SLF001 - one room
+        node._frame = id(frame)
+    node._token = current.set(node)
 
 
 def leave(node: Node) -> None:
     """Step out of a node, from wherever its end was called."""
-    node._over = True  # noqa: SLF001 - one room
-    token, node._token = node._token, None  # noqa: SLF001 - one room
+    node._over = True
+    token, node._token = node._token, None
     if token is not None:
-        # Ended in another context (a task, a thread): an ended node is nobody's parent anyway.
-        with contextlib.suppress(ValueError):
+        try:  # noqa: SIM105 - contextlib.suppress costs as much as all the rest of this
             current.reset(token)
+        except ValueError:
+            # Ended in another context (a task, a thread): an ended node is nobody's parent anyway.
+            pass

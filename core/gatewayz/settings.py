@@ -12,10 +12,9 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -24,6 +23,9 @@ from pydantic_settings import (
 )
 
 from gatewayz.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 __all__ = [
     "BackendSettings",
@@ -108,7 +110,9 @@ class Config(NamedTuple):
         try:
             tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            msg = f"GATEWAYZ_CONFIG: cannot read {path}: {error.strerror}; name a readable TOML file"
+            msg = (
+                f"GATEWAYZ_CONFIG: cannot read {path}: {error.strerror}; name a readable TOML file"
+            )
             raise SettingsError(msg) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             msg = f"GATEWAYZ_CONFIG: {path} is not valid TOML: {error}"
@@ -123,7 +127,7 @@ class Config(NamedTuple):
             if not isinstance(found, Mapping):
                 msg = f"{self.path}: [{'.'.join(keys)}] must be a table"
                 raise SettingsError(msg)
-        return found
+        return dict(found)
 
 
 def instance_prefix(instance: str) -> str:
@@ -137,7 +141,9 @@ def instance_prefix(instance: str) -> str:
     return f"{upper}__{label.upper().replace('-', '_')}__" if label else f"{upper}_"
 
 
-def env_names(cls: type[BaseSettings], field: str, prefix: str | None, *, aliases: bool = True) -> list[str]:
+def env_names(
+    cls: type[BaseSettings], field: str, prefix: str | None, *, aliases: bool = True
+) -> list[str]:
     """Return the variables one field is read from, the first set one winning.
 
     `prefix` is a backend instance's; None for settings of Gatewayz itself, whose names are given
@@ -187,7 +193,9 @@ class _Source(PydanticBaseSettingsSource):
             if isinstance(value, str) and value.startswith("env:"):
                 variable = value.removeprefix("env:")
                 if not config.environ.get(variable):
-                    msg = f"{where}: {field_name} asks for the variable {variable}, which is not set"
+                    msg = (
+                        f"{where}: {field_name} asks for the variable {variable}, which is not set"
+                    )
                     raise SettingsError(msg)
                 value, origin = config.environ[variable], f"{where} (variable {variable})"
             self.origins[field_name] = Origin(field_name, own[0], origin)
@@ -277,7 +285,9 @@ class CoreSettings(_Settings):
         description="Environment of every trace.",
         json_schema_extra={"env": "APP_ENV"},
     )
-    release: str | None = Field(default=None, description="Release of the application, on every trace.")
+    release: str | None = Field(
+        default=None, description="Release of the application, on every trace."
+    )
     queue_max_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024 * 1024,
@@ -333,13 +343,15 @@ def load(
     unknown = [k for k in table if k not in cls.model_fields and not known(k)]
     if unknown:
         close = difflib.get_close_matches(unknown[0], [*cls.model_fields], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(cls.model_fields)}"
+        hint = (
+            f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(cls.model_fields)}"
+        )
         msg = f"{where}: unknown key {unknown[0]!r}{hint}"
         raise SettingsError(msg)
     labelled = instance is not None and "/" in instance
     source = _Source(cls, config, prefix, table, where, aliases=not labelled)
     try:
-        return cls(_source=source), source.origins  # type: ignore[call-arg]
+        return cls(_source=source), source.origins
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(cls, error, source, prefix, instance))) from None
 

@@ -202,9 +202,12 @@ class InferenceContext(scope.Node):
     def add_tags(self, *tags: str) -> None:
         """Add tags; a list of them is taken as well."""
         flat: list[Any] = []
-        for tag in tags:
-            flat.extend(tag) if isinstance(tag, (list, tuple, set)) else flat.append(tag)
-        self._tags = [*(self._tags or ()), *flat]
+        for given in (self._tags, *tags):
+            if isinstance(given, (list, tuple, set, frozenset)):
+                flat.extend(given)
+            elif given is not None:
+                flat.append(given)
+        self._tags = flat
 
     def set_prompt(self, prompt: Any = None, version: Any = None, *, name: Any = None) -> None:
         """Set the managed prompt: its name and version, or an object that has both."""
@@ -283,10 +286,10 @@ class InferenceContext(scope.Node):
         if outcome is not None:
             self._outcome = outcome
         scope.leave(self)
-        self._tracer._finish(self)  # noqa: SLF001 - the facade's own other half
+        self._tracer._finish(self)
 
     def __enter__(self) -> Self:
-        scope.enter(self, sys._getframe(1))  # noqa: SLF001 - see scope
+        scope.enter(self, sys._getframe(1))
         return self
 
     def __exit__(
@@ -305,7 +308,7 @@ class InferenceContext(scope.Node):
         self.end()
 
     async def __aenter__(self) -> Self:
-        scope.enter(self, sys._getframe(1))  # noqa: SLF001 - see scope
+        scope.enter(self, sys._getframe(1))
         return self
 
     async def __aexit__(

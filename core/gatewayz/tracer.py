@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 _INTAKE_ITEMS = 50_000
 _INTAKE_BYTES = 64 * 1024 * 1024
 _MEASURED_ITEMS = 16
+# A handful of waiting spans is no danger to memory: measuring starts when they pile up.
+_UNMEASURED_ITEMS = 16
 # Gather for a moment before preparing: one wake-up and one switch of threads serve many spans.
 _GATHER_S = 0.01
 _TICK_S = 0.5
@@ -83,7 +85,7 @@ class _Around(scope.Node):
             self._suppressed = up._suppressed
 
     def __enter__(self) -> Self:
-        scope.enter(self, sys._getframe(1))  # noqa: SLF001 - see scope
+        scope.enter(self, sys._getframe(1))
         return self
 
     def __exit__(
@@ -95,7 +97,7 @@ class _Around(scope.Node):
         scope.leave(self)
 
     async def __aenter__(self) -> Self:
-        scope.enter(self, sys._getframe(1))  # noqa: SLF001 - see scope
+        scope.enter(self, sys._getframe(1))
         return self
 
     async def __aexit__(
@@ -134,7 +136,7 @@ class Tracer:
             def renew() -> None:
                 tracer = alive()
                 if tracer is not None:
-                    tracer._reset()  # noqa: SLF001 - our own
+                    tracer._reset()
 
             os.register_at_fork(after_in_child=renew)
 
@@ -192,7 +194,7 @@ class Tracer:
         if input is not None:
             ctx._input = _kept(input)
         if tags is not None:
-            ctx.add_tags(tags)  # type: ignore[arg-type] # takes a list as well
+            ctx._tags = _kept(tags)
         if metadata is not None:
             ctx.set_metadata(metadata)
         if environment is not None:
@@ -203,7 +205,9 @@ class Tracer:
 
     trace_inference_sync = trace_inference
 
-    def start_inference(self, provider: str = "", model: str = "", **options: Any) -> InferenceContext:
+    def start_inference(
+        self, provider: str = "", model: str = "", **options: Any
+    ) -> InferenceContext:
         """Start an inference without `with`; call `end()` on what it returns. Same options."""
         return self.trace_inference(provider, model, **options)
 
@@ -219,9 +223,9 @@ class Tracer:
         metadata: Mapping[str, Any] | None = None,
         parent: Any = None,
     ) -> InferenceContext:
-        """Trace work around inferences: a chain, agent, tool, retriever, embedding, reranker, …
+        """Trace work around inferences; what is traced inside becomes its child.
 
-        Inferences and spans inside become its children.
+        `kind` is chain, agent, tool, retriever, embedding, reranker, guardrail or evaluator.
         """
         ctx = self._begin(kind, _OPERATIONS.get(kind, kind), "", "", parent)
         ctx._name = name
@@ -230,7 +234,7 @@ class Tracer:
         if input is not None:
             ctx._input = _kept(input)
         if tags is not None:
-            ctx.add_tags(tags)  # type: ignore[arg-type] # takes a list as well
+            ctx._tags = _kept(tags)
         if metadata is not None:
             ctx.set_metadata(metadata)
         return ctx
@@ -262,9 +266,7 @@ class Tracer:
         around = _Around(scope.living())
         listed = () if tags is None else (tags,) if isinstance(tags, str) else tuple(tags)
         given = metadata if isinstance(metadata, Mapping) else {}
-        around._inherited = scope.Inherited(
-            around._inherited, user_id, session_id, listed, given
-        )
+        around._inherited = scope.Inherited(around._inherited, user_id, session_id, listed, given)
         return around
 
     propagate_attributes = attributes
@@ -371,18 +373,25 @@ class Tracer:
             # Suppressed, or tracing is off; or another thread ended it in the same moment; or it
             # began before a fork, and the parent process reports it.
             return
+        intake = self._intake
+        if len(intake) > _UNMEASURED_ITEMS:
+            self._measure(ctx)
+        intake.append(ctx)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    def _measure(self, ctx: InferenceContext) -> None:
         size = _weight(ctx._input) + _weight(ctx._output)
         if ctx.capture is not None:
             size += ctx.capture.nbytes
         ctx._size = size
-        intake = self._intake
-        intake.append(ctx)
         self._bytes_in += size
-        if self._bytes_in - self._bytes_out > self._intake_bytes or len(intake) > _INTAKE_ITEMS:
+        if (
+            self._bytes_in - self._bytes_out > self._intake_bytes
+            or len(self._intake) > _INTAKE_ITEMS
+        ):
             self._make_room()
-        if self._idle:
-            self._idle = False
-            self._wake.set()
 
     def _make_room(self) -> None:
         with self._lock:
@@ -412,8 +421,8 @@ class Tracer:
         if self._running or self._closed:
             return
         with self._lock:
-            if self._running:
-                return
+            if self._running: # another thread was quicker
+                return  # type: ignore[unreachable]
             self._running = True
             if not self._exit_hooked:
                 self._exit_hooked = True

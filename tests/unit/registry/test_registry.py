@@ -43,7 +43,9 @@ def install(tmp_path, monkeypatch):
         distribution = distribution or f"gatewayz-{name}"
         meta = tmp_path / f"{distribution.replace('-', '_')}-1.2.dist-info"
         meta.mkdir()
-        (meta / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        (meta / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n"
+        )
         (meta / "entry_points.txt").write_text(f"[gatewayz.backends]\n{name} = {module}:B\n")
         return module
 

@@ -70,7 +70,11 @@ def test_one_inference_carries_all_it_was_told(kept):
     assert event.span_id == ctx.span_id
     assert event.input == [{"role": "user", "content": "hi"}]
     assert event.output == {"role": "assistant", "content": "hello"}
-    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.total_tokens) == (10, 5, 15)
+    assert (event.usage.input_tokens, event.usage.output_tokens, event.usage.total_tokens) == (
+        10,
+        5,
+        15,
+    )
     assert event.usage.cache_read_tokens == 4
     assert event.cost.amount_usd == Decimal("0.0023")
     assert event.cost.source == "caller"
@@ -169,7 +173,10 @@ def test_spans_nest_and_share_one_trace(kept):
     with kept.tracer.trace("plan", kind="agent", user_id="u") as agent:
         with kept.tracer.trace_inference("p", "m") as first:
             pass
-        with kept.tracer.trace("search", kind="tool") as tool, kept.tracer.trace_inference("p", "m"):
+        with (
+            kept.tracer.trace("search", kind="tool") as tool,
+            kept.tracer.trace_inference("p", "m"),
+        ):
             pass
     with kept.tracer.trace_inference("p", "m") as apart:
         pass
@@ -270,7 +277,11 @@ def test_attributes_reach_everything_inside(kept):
 
 
 def test_suppress_traces_nothing_inside(kept):
-    with kept.tracer.suppress(), kept.tracer.trace("x"), kept.tracer.trace_inference("p", "m") as ctx:
+    with (
+        kept.tracer.suppress(),
+        kept.tracer.trace("x"),
+        kept.tracer.trace_inference("p", "m") as ctx,
+    ):
         assert len(ctx.trace_id) == 32
     assert flushed(kept) == []
 
@@ -285,9 +296,18 @@ def test_a_parent_can_be_a_header_a_mapping_or_a_context(kept):
     outer.end()
     kept.tracer.start_inference("p", "m", parent="nonsense").end()
     one, two, child, parent, fresh = flushed(kept)
-    assert (one.trace_id, one.parent_span_id, one.parent_is_remote, one.trace_flags) == (trace, span, True, 0)
+    assert (one.trace_id, one.parent_span_id, one.parent_is_remote, one.trace_flags) == (
+        trace,
+        span,
+        True,
+        0,
+    )
     assert two.trace_state == "v=1"
-    assert (child.trace_id, child.parent_span_id, child.parent_is_remote) == (trace, parent.span_id, False)
+    assert (child.trace_id, child.parent_span_id, child.parent_is_remote) == (
+        trace,
+        parent.span_id,
+        False,
+    )
     assert fresh.trace_id != trace
     assert outer.headers()["traceparent"] == f"00-{trace}-{outer.span_id}-00"
 
@@ -408,7 +428,9 @@ def test_a_completion_id_finds_its_trace(kept):
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "model": "gpt-4o-mini-2024-07-18",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}],
+        "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+        ],
         "usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13},
     }
     with kept.tracer.trace_inference("openai", "gpt-4o-mini") as ctx:

@@ -10,7 +10,9 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 def test_a_traceparent_is_read_and_written_alike():
     remote = parse_traceparent(f"00-{TRACE}-{SPAN}-01")
     assert remote == Remote(int(TRACE, 16), int(SPAN, 16), 1, "")
-    assert format_traceparent(remote.trace_id, remote.span_id, remote.flags) == f"00-{TRACE}-{SPAN}-01"
+    assert (
+        format_traceparent(remote.trace_id, remote.span_id, remote.flags) == f"00-{TRACE}-{SPAN}-01"
+    )
 
 
 def test_a_later_version_may_say_more():
