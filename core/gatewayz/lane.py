@@ -97,7 +97,7 @@ class Lane:
         self._policy = policy
         settings = backend.settings
         self._timeout_s: float = getattr(settings, "timeout_s", 10.0)
-        self._content: bool = getattr(settings, "capture_content", True)
+        self.content: bool = getattr(settings, "capture_content", True)
         # Without a service to spare, waiting a whole interval only makes the figures stale.
         interval: float = getattr(settings, "flush_interval", 1.0)
         self._interval_s = interval if "export" in hooks else min(interval, _LINGER_S)
@@ -301,7 +301,7 @@ class Lane:
     def _translate(self, entry: Entry) -> _Unit | None:
         self._translating = entry
         try:
-            records = self._records(entry, entry.event if self._content else entry.bare())
+            records = self._records(entry, entry.event if self.content else entry.bare())
         except Exception as error:  # noqa: BLE001 - as in _translate
             if not self._mine():
                 return None
@@ -444,7 +444,7 @@ class Lane:
 
     def _strip(self, unit: _Unit) -> bool:
         """Translate one unit that is too large again without its content; False if that was tried."""
-        if unit.stripped or not self._content or unit.entry.kind == "score":
+        if unit.stripped or not self.content or unit.entry.kind == "score":
             return False
         unit.stripped = True
         try:

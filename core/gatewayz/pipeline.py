@@ -75,6 +75,7 @@ class Pipeline:
         self._enders = [lane for lane in self.lanes if lane.hooks & _END_HOOKS]
         self._scorers = [lane for lane in self.lanes if "on_score" in lane.hooks]
         self.wants_start = bool(self._starters)
+        self.preparer.content = any(lane.content for lane in self._enders)
         for lane in self.lanes:
             lane.start()
 

@@ -76,7 +76,10 @@ class ScoreRequest(NamedTuple):
 
 
 class Preparer:
-    """Makes events. Used by one thread; `cost` alone may be called from any."""
+    """Makes events. Used by one thread; `cost` alone may be called from any.
+
+    `content` tells whether any backend gets content at all; where none does, none is encoded.
+    """
 
     def __init__(self, settings: CoreSettings) -> None:
         self._settings = settings
@@ -85,6 +88,7 @@ class Preparer:
         self._warned: dict[str, float] = {}
         self._completions: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self.warnings = 0
+        self.content = True
 
     # -- spans -----------------------------------------------------------------------------------
 
@@ -208,7 +212,9 @@ class Preparer:
                 output = dump(mode="json", warnings=False)
             except Exception:  # noqa: BLE001 - reads attributes of somebody's object
                 return None
-        return wire.read_answer(output) if isinstance(output, dict) else None
+        if not isinstance(output, dict) or not ("object" in output or "type" in output):
+            return None
+        return wire.read_answer(output)
 
     def _first_token(self, ctx: InferenceContext, reading: Reading | None, base: int) -> int | None:
         if ctx._first_ns is not None:
@@ -229,7 +235,7 @@ class Preparer:
             if ctx._tools is None and not read.omit_input:
                 given["tools_json"] = read.tools or None
         for name, value in given.items():
-            if value is None:
+            if value is None or not self.content:
                 continue
             raw, _ = to_content(value)
             if raw is not None and self._settings.redact_secrets:

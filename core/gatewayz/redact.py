@@ -208,12 +208,14 @@ def redact_json(raw: bytes) -> bytes:
     Also right for JSON that was cut, and for text that is none. Never raises on any bytes. The
     result can be two bytes longer for each short value under a secret name.
     """
-    if any(_is_secret_name(name) for name in set(_NAMES.findall(raw))):
+    if any(map(_is_secret_name, set(_NAMES.findall(raw)))):
         raw = _INNER_PAIR.sub(_mask_value, _PAIR.sub(_mask_value, raw))
     lowered = raw.lower()
     for needles, pattern in _CASELESS_RULES:
-        if any(needle in lowered for needle in needles):
-            raw = pattern.sub(_mask_rest, raw)
+        for needle in needles:
+            if needle in lowered:
+                raw = pattern.sub(_mask_rest, raw)
+                break
     for sign, rules in _GROUPS:
         if sign.search(raw):
             for needles, pattern in rules:
