@@ -114,7 +114,9 @@ async def test_a_compressed_body_that_unfolds_beyond_the_bound_is_a_413(gateway,
         assert response.status_code == status, encoding
 
 
-@pytest.mark.parametrize("path", ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/a/..%2f..", "/v1/x%5c..%5c"])
+@pytest.mark.parametrize(
+    "path", ["/v1/../admin", "/v1/%2e%2e/admin", "/v1/a/..%2f..", "/v1/x%5c..%5c"]
+)
 async def test_a_path_that_would_leave_v1_at_the_upstream_is_a_400(gateway, upstream, path):
     import asyncio
 

@@ -13,11 +13,15 @@ import pytest
 pytestmark = pytest.mark.timeout(60)
 
 DELTA = b'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{"content":"partial"}}]}\n\n'
-STOP = b'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+STOP = (
+    b'data: {"id":"c1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
 DONE = b"data: [DONE]\n\n"
 
 
-async def test_a_client_that_leaves_mid_stream_closes_the_upstream_within_a_second(gateway, upstream):
+async def test_a_client_that_leaves_mid_stream_closes_the_upstream_within_a_second(
+    gateway, upstream
+):
     gone = asyncio.Event()
 
     async def answer(asked):
@@ -96,11 +100,19 @@ async def test_an_anthropic_stream_left_early_keeps_what_it_said_and_cost(gatewa
         ("message_start", start),
         (
             "content_block_start",
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "text", "text": ""},
+            },
         ),
         (
             "content_block_delta",
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "so far"}},
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": "so far"},
+            },
         ),
     ]
 
@@ -190,7 +202,9 @@ def reset(asked):
     asked.writer.transport.abort()
 
 
-async def test_an_upstream_that_resets_mid_stream_breaks_the_clients_stream_off_too(gateway, upstream):
+async def test_an_upstream_that_resets_mid_stream_breaks_the_clients_stream_off_too(
+    gateway, upstream
+):
     passed = asyncio.Event()
 
     async def answer(asked):
@@ -272,7 +286,9 @@ async def test_a_providers_error_arrives_as_it_was_sent(gateway, upstream):
 
     async def answer(asked):
         await asked.send_json(
-            body, "429 Too Many Requests", b"retry-after: 7\r\nretry-after-ms: 7000\r\nx-request-id: r1\r\n"
+            body,
+            "429 Too Many Requests",
+            b"retry-after: 7\r\nretry-after-ms: 7000\r\nx-request-id: r1\r\n",
         )
 
     server = await upstream(answer)
@@ -284,5 +300,9 @@ async def test_a_providers_error_arrives_as_it_was_sent(gateway, upstream):
     assert response.headers["x-request-id"] == "r1"
     assert "x-gatewayz-cost-usd" not in response.headers
     event = await one.event()
-    assert (event.outcome, event.error.type, event.error.status) == ("error", "rate_limit_error", 429)
+    assert (event.outcome, event.error.type, event.error.status) == (
+        "error",
+        "rate_limit_error",
+        429,
+    )
     assert event.error.message == "slow down"

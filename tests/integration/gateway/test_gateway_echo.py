@@ -49,14 +49,19 @@ def sse(body):
         ("gpt-4o-echo-error-500", {}),
         ("echo-error-429", {"error": 429}),
         ("echo-error-200", {}),
-        ("echo-delay-500-chunks-10,interval-20-cut", {"delay_s": 0.5, "chunks": 10, "interval_s": 0.02, "cut": True}),
+        (
+            "echo-delay-500-chunks-10,interval-20-cut",
+            {"delay_s": 0.5, "chunks": 10, "interval_s": 0.02, "cut": True},
+        ),
         ("echo,tools", {"tools": True}),
         ("echo-chunks-999999", {"chunks": 100_000}),
     ],
 )
 def test_a_models_name_says_how_echo_answers(model, expected):
     found = behaviour(model)
-    assert {k: v for k, v in found._asdict().items() if v != behaviour("echo")._asdict()[k]} == expected
+    assert {
+        k: v for k, v in found._asdict().items() if v != behaviour("echo")._asdict()[k]
+    } == expected
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -70,10 +75,16 @@ async def test_a_chat_is_echoed_with_usage_and_traced(gateway, stream):
     if stream:
         assert body.endswith(b"data: [DONE]\n\n")
         chunks = list(sse(body))
-        text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
+        text = "".join(
+            c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]
+        )
         usage = chunks[-1]["usage"]
     else:
-        text = response.json()["choices"][0]["message"]["content"] if not body else json.loads(body)["choices"][0]["message"]["content"]
+        text = (
+            response.json()["choices"][0]["message"]["content"]
+            if not body
+            else json.loads(body)["choices"][0]["message"]["content"]
+        )
         usage = json.loads(body)["usage"]
     assert text == "hello there"
     assert usage["prompt_tokens"] == 10
@@ -94,7 +105,11 @@ async def test_a_chat_is_echoed_with_usage_and_traced(gateway, stream):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_message_is_echoed_with_usage_and_traced(gateway, stream):
     one = await gateway()
-    marked = {"type": "text", "text": "hello there", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    marked = {
+        "type": "text",
+        "text": "hello there",
+        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+    }
     messages = [
         {"role": "user", "content": "one two three"},
         {"role": "assistant", "content": "four"},
@@ -121,7 +136,11 @@ async def test_a_message_is_echoed_with_usage_and_traced(gateway, stream):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "how",
-    [{"model": "echo-tools"}, {"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}],
+    [
+        {"model": "echo-tools"},
+        {"tool_choice": "required"},
+        {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+    ],
 )
 async def test_openai_tools_are_called_on_request(gateway, stream, how):
     one = await gateway()
@@ -136,7 +155,12 @@ async def test_openai_tools_are_called_on_request(gateway, stream, how):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "how", [{"model": "echo-tools"}, {"tool_choice": {"type": "any"}}, {"tool_choice": {"type": "tool", "name": "get_weather"}}]
+    "how",
+    [
+        {"model": "echo-tools"},
+        {"tool_choice": {"type": "any"}},
+        {"tool_choice": {"type": "tool", "name": "get_weather"}},
+    ],
 )
 async def test_anthropic_tools_are_called_on_request(gateway, stream, how):
     one = await gateway()
@@ -153,9 +177,16 @@ async def test_a_tools_result_is_answered_with_words(gateway):
         {"role": "user", "content": "weather?"},
         {"role": "tool", "tool_call_id": "call_1", "content": "sunny today"},
     ]
-    response = await one.client.post(**one.chat(model="echo-tools", tools=[OPENAI_TOOL], messages=messages))
+    response = await one.client.post(
+        **one.chat(model="echo-tools", tools=[OPENAI_TOOL], messages=messages)
+    )
     assert response.json()["choices"][0]["message"]["content"] == "sunny today"
-    results = [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "sunny"}]}]
+    results = [
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "t", "content": "sunny"}],
+        }
+    ]
     response = await one.client.post(
         **one.messages(model="echo-tools", tools=[ANTHROPIC_TOOL], messages=results)
     )
@@ -210,7 +241,9 @@ async def test_models_and_token_counts_are_answered_too(gateway):
     version = {"anthropic-version": "2023-06-01"}
     assert (await one.client.get("/v1/models", headers=version)).json()["has_more"] is False
     request = one.messages(system="a b")
-    response = await one.client.post("/v1/messages/count_tokens", json=request["json"], headers=version)
+    response = await one.client.post(
+        "/v1/messages/count_tokens", json=request["json"], headers=version
+    )
     assert response.json() == {"input_tokens": 4}
     response = await one.client.post("/v1/audio/speech", json={})
     assert response.status_code == 404
@@ -219,8 +252,20 @@ async def test_models_and_token_counts_are_answered_too(gateway):
 
 async def test_strange_requests_get_answers_too(gateway):
     one = await gateway()
-    for messages in ([], "text", [1, None], [{"role": "user"}], [{"role": "user", "content": 5}], None):
+    for messages in (
+        [],
+        "text",
+        [1, None],
+        [{"role": "user"}],
+        [{"role": "user", "content": 5}],
+        None,
+    ):
         assert (await one.client.post(**one.chat(messages=messages))).status_code == 200
         assert (await one.client.post(**one.messages(messages=messages))).status_code == 200
-    strange = {"tools": [5, {}, {"function": 3}], "tool_choice": {"function": 5}, "stop": 1, "n": "x"}
+    strange = {
+        "tools": [5, {}, {"function": 3}],
+        "tool_choice": {"function": 5},
+        "stop": 1,
+        "n": "x",
+    }
     assert (await one.client.post(**one.chat(**strange))).status_code == 200

@@ -98,7 +98,9 @@ async def test_anthropics_newer_api_versions_get_a_bearer_token(gateway, upstrea
         {"cookie": CLIENT_KEY},
     ],
 )
-async def test_without_a_key_of_ours_nothing_is_asked_and_nothing_traced(gateway, upstream, headers):
+async def test_without_a_key_of_ours_nothing_is_asked_and_nothing_traced(
+    gateway, upstream, headers
+):
     server = await upstream(answers)
     one = await gateway(OPENAI_BASE_URL=server.base, GATEWAYZ_API_KEYS=CLIENT_KEY)
     response = await one.client.post(**one.chat(model="m"), headers=headers)
@@ -129,13 +131,19 @@ async def test_without_client_keys_other_machines_and_web_pages_are_refused(gate
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @pytest.mark.parametrize("sized", [True, False])
-async def test_the_servers_own_key_is_masked_in_a_providers_error(gateway, upstream, encoding, sized):
-    error = {"error": {"message": f"Incorrect API key: {SERVER_KEY}. Key {SERVER_KEY}", "type": "x"}}
+async def test_the_servers_own_key_is_masked_in_a_providers_error(
+    gateway, upstream, encoding, sized
+):
+    error = {
+        "error": {"message": f"Incorrect API key: {SERVER_KEY}. Key {SERVER_KEY}", "type": "x"}
+    }
     body = json.dumps(error).encode()
     packed = gzip.compress(body) if encoding else body
 
     async def answer(asked):
-        head = b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = (
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        )
         head += f"www-authenticate: Bearer {SERVER_KEY}\r\n".encode()
         if encoding:
             head += b"content-encoding: gzip\r\n"

@@ -28,7 +28,14 @@ MESSAGE = {
     "stop_reason": "end_turn",
     "usage": {"input_tokens": 10, "output_tokens": 5},
 }
-HOP_BY_HOP = ("connection", "keep-alive", "te", "proxy-authorization", "upgrade", "transfer-encoding")
+HOP_BY_HOP = (
+    "connection",
+    "keep-alive",
+    "te",
+    "proxy-authorization",
+    "upgrade",
+    "transfer-encoding",
+)
 
 
 async def chat_answer(asked):
@@ -138,7 +145,9 @@ async def test_no_header_is_added_that_the_client_did_not_send(gateway, upstream
     reader, writer = await asyncio.open_connection(*host.split(":"))
     writer.write(
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
-        + str(len(body)).encode() + b"\r\n\r\n" + body
+        + str(len(body)).encode()
+        + b"\r\n\r\n"
+        + body
     )
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
@@ -226,7 +235,9 @@ async def test_the_callers_trace_is_joined_and_ours_is_the_upstreams_parent(gate
 
 
 @pytest.mark.parametrize("bad", ["", "nonsense", "00-" + "0" * 32 + "-b7ad6b7169203331-01"])
-async def test_a_malformed_traceparent_begins_a_new_trace_and_goes_no_further(gateway, upstream, bad):
+async def test_a_malformed_traceparent_begins_a_new_trace_and_goes_no_further(
+    gateway, upstream, bad
+):
     server = await upstream(chat_answer)
     one = await gateway(OPENAI_BASE_URL=server.base)
     response = await one.client.post(**one.chat(model="m"), headers={"traceparent": bad})
@@ -278,7 +289,9 @@ async def test_request_headers_become_metadata_where_asked(gateway, upstream):
     assert (event.user_id, event.session_id, event.team) == ("ada", "c1", None)
 
 
-async def test_everything_else_under_v1_is_forwarded_untouched_and_counted(gateway, upstream, eventually):
+async def test_everything_else_under_v1_is_forwarded_untouched_and_counted(
+    gateway, upstream, eventually
+):
     async def answer(asked):
         await asked.send_json({"path": asked.path, "length": len(asked.body)})
 
@@ -344,7 +357,13 @@ async def test_a_chosen_default_wins(gateway, upstream):
 
 async def test_health_needs_no_key_and_no_backend(gateway):
     one = await gateway(GATEWAYZ_API_KEYS="team:k")
-    for path in ("/healthz", "/readyz", "/health/liveliness", "/health/liveness", "/health/readiness"):
+    for path in (
+        "/healthz",
+        "/readyz",
+        "/health/liveliness",
+        "/health/liveness",
+        "/health/readiness",
+    ):
         assert (await one.client.get(path)).status_code == 200
 
 

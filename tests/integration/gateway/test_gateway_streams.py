@@ -10,7 +10,13 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def chunk(**fields):
-    value = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", **fields}
+    value = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        **fields,
+    }
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
@@ -46,7 +52,9 @@ STREAMS = {
     "null_usage": (delta("a", usage=None) + delta("b", usage=None), LAST, DONE),
     "two_data_lines": (
         delta("a"),
-        b'data: {"id":"chatcmpl-1","choices":[],\ndata: "usage":' + json.dumps(USAGE).encode() + b"}\n\n",
+        b'data: {"id":"chatcmpl-1","choices":[],\ndata: "usage":'
+        + json.dumps(USAGE).encode()
+        + b"}\n\n",
         DONE,
     ),
     "ids_and_names": (b"event: message\nid: 7\nretry: 10\n" + delta("a"), b"id: 8\n" + LAST, DONE),
@@ -58,7 +66,8 @@ STREAMS = {
         DONE,
     ),
     "error_in_the_middle": (
-        delta("a") + b'data: {"error":{"message":"overloaded","type":"server_error"},"choices":[]}\n\n',
+        delta("a")
+        + b'data: {"error":{"message":"overloaded","type":"server_error"},"choices":[]}\n\n',
         b"",
         b"",
     ),
@@ -82,7 +91,9 @@ def streamed(pieces):
 
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
 @pytest.mark.parametrize("name", STREAMS)
-async def test_without_asking_every_byte_of_a_stream_is_the_upstreams(gateway, upstream, name, size):
+async def test_without_asking_every_byte_of_a_stream_is_the_upstreams(
+    gateway, upstream, name, size
+):
     body = b"".join(STREAMS[name])
     if size == 1 and len(body) > 20_000:
         size = 3001
@@ -137,7 +148,7 @@ async def test_auto_asks_nobody_but_openai(gateway, upstream):
 
 
 async def test_an_anthropic_stream_is_never_asked_for_usage(gateway, upstream):
-    server = await upstream(streamed([b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"]))
+    server = await upstream(streamed([b'event: message_stop\ndata: {"type":"message_stop"}\n\n']))
     one = await gateway(ANTHROPIC_BASE_URL=server.base, GATEWAYZ_STREAM_USAGE="ask")
     _, received = await one.stream(one.messages(model="m", stream=True))
     assert received.startswith(b"event: message_stop")
@@ -146,7 +157,9 @@ async def test_an_anthropic_stream_is_never_asked_for_usage(gateway, upstream):
 
 
 @pytest.mark.parametrize("usage", ["off", "ask"])
-async def test_the_first_event_arrives_before_the_upstream_writes_the_second(gateway, upstream, usage):
+async def test_the_first_event_arrives_before_the_upstream_writes_the_second(
+    gateway, upstream, usage
+):
     received_first = asyncio.Event()
 
     async def answer(asked):
@@ -184,7 +197,9 @@ async def test_a_compressed_stream_passes_as_it_is_and_is_read_from_the_copy(gat
     server = await upstream(answer)
     one = await gateway(OPENAI_BASE_URL=server.base + "/v1", GATEWAYZ_STREAM_USAGE="off")
     request = one.chat(model="m", stream=True)
-    response, received = await one.stream({**request, "headers": {"accept-encoding": "br, gzip, zstd"}})
+    response, received = await one.stream(
+        {**request, "headers": {"accept-encoding": "br, gzip, zstd"}}
+    )
     assert received == body
     assert response.headers["content-encoding"] == "gzip"
     assert server.asked[0].header("accept-encoding") == "gzip"
