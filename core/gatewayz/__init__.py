@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ScoreEvent,
         SpanEvent,
         Usage,
+        as_json,
         to_json,
     )
     from gatewayz.hookspecs import Backend, Page, PageAnswer, PageRequest, hookimpl
@@ -56,6 +57,7 @@ _HOMES = {
         "ScoreEvent",
         "SpanEvent",
         "Usage",
+        "as_json",
         "to_json",
     ),
     "gatewayz.hookspecs": ("Backend", "Page", "PageAnswer", "PageRequest", "hookimpl"),
@@ -91,6 +93,7 @@ __all__ = [
     "TooLarge",
     "Tracer",
     "Usage",
+    "as_json",
     "hookimpl",
     "observe",
     "raise_for_answer",

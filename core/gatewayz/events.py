@@ -26,6 +26,7 @@ __all__ = [
     "ScoreEvent",
     "SpanEvent",
     "Usage",
+    "as_json",
     "freeze",
     "to_json",
 ]
@@ -230,5 +231,19 @@ _encoder = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
 
 
 def to_json(value: Any) -> bytes:
-    """Return an event, or any part of one, as UTF-8 JSON."""
+    """Return an event, or any part of one, as UTF-8 JSON.
+
+    Content stands decoded under `input`, `output` and `tools`; money is decimal numbers.
+    """
+    if isinstance(value, Event):
+        fields = {name: getattr(value, name) for name in Event.__struct_fields__}
+        for name in ("input", "output", "tools"):
+            raw = fields.pop(f"{name}_json")
+            fields[name] = None if raw is None else msgspec.Raw(raw)
+        value = fields
     return _encoder.encode(value)
+
+
+def as_json(value: Any) -> Any:
+    """Return an event, or any part of one, as plain JSON values of its own: dicts, lists, numbers."""
+    return msgspec.json.decode(to_json(value))

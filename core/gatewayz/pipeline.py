@@ -85,8 +85,7 @@ class Pipeline:
         instance.enabled = True
         self.instances.append(instance)
         try:
-            settings = getattr(backend, "settings", None) or type(backend).Settings()
-            register(instance, backend, settings, manager)
+            register(instance, backend, getattr(backend, "settings", None), manager)
         except (BackendRefused, ValueError) as error:
             instance.fail(str(error))
             logger.warning("backend '%s' failed: %s", name, instance.reason)

@@ -29,7 +29,9 @@ from gatewayz.events import (
     ScoreEvent,
     SpanEvent,
     Usage,
+    as_json,
     freeze,
+    to_json,
 )
 from gatewayz.pricing import PriceBook
 from gatewayz.redact import redact_json, redact_text
@@ -170,16 +172,16 @@ class Preparer:
         if tags:
             fields["tags"] = tuple(dict.fromkeys(clean_text(t, _NAME_CHARS) for t in tags))[:_TAGS]
         if metadata:
-            fields["metadata"] = freeze(self._redacted(clean_metadata(metadata)))
+            fields["metadata"] = self._mapping(metadata)
         if ctx._routing:
-            fields["routing"] = freeze(clean_metadata(ctx._routing))
+            fields["routing"] = self._mapping(ctx._routing)
         parameters: Mapping[str, Any] = ctx._parameters or {}
         if reading is not None:
             parameters = {**reading.model_parameters, **parameters}
             fields["stream"] = reading.stream
             fields["api"] = ctx.capture.api if ctx.capture is not None else None
         if parameters:
-            fields["model_parameters"] = freeze(clean_metadata(parameters))
+            fields["model_parameters"] = self._mapping(parameters)
         prompt = self._prompt(ctx, reading)
         if prompt is not None:
             fields["prompt"] = prompt
@@ -242,10 +244,15 @@ class Preparer:
                 raw = redact_json(raw)
             fields[name] = raw
 
-    def _redacted(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        if not self._settings.redact_secrets:
-            return metadata
-        return {k: redact_text(v) if isinstance(v, str) else v for k, v in metadata.items()}
+    def _mapping(self, given: Mapping[str, Any]) -> Any:
+        """Return a mapping of the caller's cleaned, redacted at any depth, and frozen."""
+        cleaned = clean_metadata(given)
+        if self._settings.redact_secrets:
+            raw = to_json(cleaned)
+            masked = redact_json(raw)
+            if masked != raw:
+                cleaned = msgspec.json.decode(masked)
+        return freeze(cleaned)
 
     def _outcome(
         self, ctx: InferenceContext, reading: Reading | None, fields: dict[str, Any]
@@ -300,11 +307,10 @@ class Preparer:
         if attributes is not None and not hasattr(attributes, "items"):
             self.warn("add_event(): attributes must be a mapping")
             attributes = None
-        cleaned = self._redacted(clean_metadata(attributes or {}))
         return SpanEvent(
             name=clean_text(name, _NAME_CHARS) or "event",
             time_ns=time_ns,
-            attributes=freeze(cleaned),
+            attributes=self._mapping(attributes or {}),
         )
 
     # -- usage and cost --------------------------------------------------------------------------
@@ -470,7 +476,7 @@ class Preparer:
             for short, name in names.items()
             if fields.get(name) is not None
         }
-        content["metadata"] = msgspec.json.decode(_json(fields.get("metadata", {})))
+        content["metadata"] = as_json(fields.get("metadata", {}))
         try:
             masked = dict(mask(content))
             encoded = {name: to_content(masked.get(short))[0] for short, name in names.items()}
@@ -494,12 +500,6 @@ class Preparer:
         if now - self._warned.get(words, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned[words] = now
             logger.warning("%s", words)
-
-
-def _json(value: Any) -> bytes:
-    from gatewayz.events import to_json
-
-    return to_json(value)
 
 
 def _resolve(path: str) -> Callable[[dict[str, Any]], Any]:

@@ -155,7 +155,8 @@ def register(
     """Validate a built backend and register it under its instance's name."""
     backend.name = instance.name
     if not isinstance(getattr(backend, "settings", None), BackendSettings):
-        backend.settings = settings
+        # An author's __init__ need not keep them; the lane reads its own figures from there.
+        backend.settings = settings if isinstance(settings, BackendSettings) else BackendSettings()
     validate(backend)
     try:
         manager.register(backend, name=instance.name)

@@ -8,6 +8,7 @@ import time, and no message ever shows a value.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -62,8 +63,8 @@ def _http_url(value: str) -> str:
     from urllib.parse import urlsplit
 
     text = value.strip()
-    if any(c in text for c in "\r\n\t "):
-        msg = "must be a URL without white space"
+    if any(c <= " " or c == "\x7f" for c in text):
+        msg = "must be a URL without white space or control characters"
         raise ValueError(msg)
     try:
         parts = urlsplit(text)
@@ -104,11 +105,11 @@ class Config(NamedTuple):
     def load(cls, environ: Mapping[str, str] | None = None) -> Config:
         """Read the file that `GATEWAYZ_CONFIG` names, if any; raise SettingsError if it cannot."""
         environ = os.environ if environ is None else environ
-        path = environ.get("GATEWAYZ_CONFIG") or None
-        if path is None:
+        path = environ.get("GATEWAYZ_CONFIG", "").strip()
+        if not path:
             return cls(environ, {})
         try:
-            tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            tables = tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8"))
         except OSError as error:
             msg = (
                 f"GATEWAYZ_CONFIG: cannot read {path}: {error.strerror}; name a readable TOML file"
@@ -191,13 +192,14 @@ class _Source(PydanticBaseSettingsSource):
             value = table[field_name]
             origin = where
             if isinstance(value, str) and value.startswith("env:"):
-                variable = value.removeprefix("env:")
-                if not config.environ.get(variable):
+                variable = value.removeprefix("env:").strip()
+                value = config.environ.get(variable, "").strip()
+                origin = f"{where} (variable {variable})"
+                if not value:
                     msg = (
                         f"{where}: {field_name} asks for the variable {variable}, which is not set"
                     )
                     raise SettingsError(msg)
-                value, origin = config.environ[variable], f"{where} (variable {variable})"
             self.origins[field_name] = Origin(field_name, own[0], origin)
             return value, field_name, False
         for name in names[len(own) :]:
@@ -211,9 +213,21 @@ class _Source(PydanticBaseSettingsSource):
         found: dict[str, Any] = {}
         for name, field in self.settings_cls.model_fields.items():
             value, _, _ = self.get_field_value(field, name)
+            if isinstance(value, str) and self.field_is_complex(field):
+                value = _listed(value)
             if value is not None:
                 found[name] = value
         return found
+
+
+def _listed(text: str) -> Any:
+    """Return what a variable spells for a list or a mapping: JSON, or items with commas between."""
+    if text[:1] in {"[", "{"}:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return [item.strip() for item in text.split(",")]
 
 
 def _extra(cls: type[BaseSettings], field: str) -> Mapping[str, Any]:

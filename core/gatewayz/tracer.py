@@ -421,7 +421,7 @@ class Tracer:
         if self._running or self._closed:
             return
         with self._lock:
-            if self._running: # another thread was quicker
+            if self._running:  # another thread was quicker
                 return  # type: ignore[unreachable]
             self._running = True
             if not self._exit_hooked:

@@ -108,7 +108,7 @@ class Gateway:
         began = time.monotonic()
         self.ask("POST", f"/api/instrumentation/{backend}/flush")
         while time.monotonic() < began + within_s:
-            row = json.loads(self.ask("GET", "/api/instrumentation/status"))["backends"][backend]
+            row = self.status()[backend]
             if row["delivered"] == requests:
                 return time.monotonic() - began
             if row["dropped"] or row["dead_lettered"]:
@@ -117,6 +117,12 @@ class Gateway:
             time.sleep(0.05)
         msg = f"{backend} was not given {requests} spans within {within_s} s: {row}"
         raise RuntimeError(msg)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return the ledger of each backend."""
+        answer = json.loads(self.ask("GET", "/api/instrumentation/status"))
+        rows: dict[str, dict[str, Any]] = answer["backends"]
+        return rows
 
     def counted(self) -> float:
         """Return the requests that its Prometheus page counts."""

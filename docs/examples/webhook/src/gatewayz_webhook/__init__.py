@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import urllib3
 
-from gatewayz import Backend, BackendSettings, hookimpl, raise_for_answer, to_json
+from gatewayz import Backend, BackendSettings, as_json, hookimpl, raise_for_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
     from gatewayz import Event
 
 __all__ = ["Webhook"]
-
-
-def as_json(event: Event) -> dict[str, Any]:
-    """Return an event as values that JSON can hold, its content decoded."""
-    record: dict[str, Any] = json.loads(to_json(event))
-    for field in ("input", "output", "tools"):
-        del record[f"{field}_json"]
-        record[field] = getattr(event, field)
-    return record
 
 
 class Webhook(Backend):
@@ -38,7 +28,7 @@ class Webhook(Backend):
         self.url, self.http = settings.url, urllib3.PoolManager(retries=False)
 
     @hookimpl
-    def on_end(self, event: Event) -> dict[str, Any]:
+    def on_end(self, event: Event) -> Any:
         """Return the record of an ended span."""
         return as_json(event)
 
