@@ -652,11 +652,13 @@ def _row(instance: Instance) -> dict[str, Any]:
 
 def _host_span() -> Remote | None:
     """Return the application's own current OpenTelemetry span, where that API is in use at all."""
-    api = sys.modules.get("opentelemetry.trace")
-    current = getattr(api, "get_current_span", None)
-    if current is None:
+    around = getattr(sys.modules.get("opentelemetry.context"), "get_current", None)
+    if around is None or not around():
+        # An empty context holds no span: asking for one would cost as much as all the rest.
         return None
-    found = current().get_span_context()
+    from opentelemetry.trace import get_current_span
+
+    found = get_current_span().get_span_context()
     if not found.trace_id or not found.span_id:
         return None
     state = found.trace_state
