@@ -12,12 +12,9 @@ import logging
 import threading
 import time
 from collections import deque
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from gatewayz.breaker import Breaker
-from gatewayz.errors import Misconfigured, Refused, Retry, TooLarge
-from gatewayz.redact import redact_text
+from gatewayz.delivery import Chunk, Delivery, LanePolicy, Unit, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,47 +27,7 @@ __all__ = ["Lane", "LanePolicy"]
 
 logger = logging.getLogger(__name__)
 
-_LOG_EVERY_S = 60.0
 _LINGER_S = 0.03
-
-
-class LanePolicy(NamedTuple):
-    """How lanes batch and retry. Times in seconds."""
-
-    batch_units: int = 64
-    batch_bytes: int = 2 * 1024 * 1024
-    tries: int = 5
-    first_backoff_s: float = 1.0
-    longest_backoff_s: float = 60.0
-    probe_s: float = 60.0
-    failures_to_open: int = 3
-    stuck_grace_s: float = 1.0
-    startup_s: float = 30.0
-
-
-class _Unit:
-    """One entry on its way: the records it became, and what has been tried with it."""
-
-    __slots__ = ("entry", "first_failed", "records", "stripped")
-
-    def __init__(self, entry: Entry, records: list[Any]) -> None:
-        self.entry = entry
-        self.records = records
-        self.first_failed: float | None = None
-        self.stripped = False
-
-
-class _Chunk:
-    """Units that are exported together, and how often that was tried."""
-
-    __slots__ = ("tries", "units")
-
-    def __init__(self, units: list[_Unit], tries: int = 0) -> None:
-        self.units = units
-        self.tries = tries
-
-    def entries(self) -> list[Entry]:
-        return [u.entry for u in self.units]
 
 
 class Lane:
@@ -91,8 +48,6 @@ class Lane:
         self.selection = selection
         self.hooks = frozenset(hooks)
         self.failed: str | None = None
-        self.last_error: str | None = None
-        self._success_at: float | None = None
         self._hooks = hooks
         self._policy = policy
         settings = backend.settings
@@ -101,17 +56,11 @@ class Lane:
         # Without a service to spare, waiting a whole interval only makes the figures stale.
         interval: float = getattr(settings, "flush_interval", 1.0)
         self._interval_s = interval if "export" in hooks else min(interval, _LINGER_S)
-        self._breaker = Breaker(
-            policy.first_backoff_s,
-            policy.longest_backoff_s,
-            policy.probe_s,
-            policy.failures_to_open,
-        )
+        self._delivery = Delivery(name, cursor, policy, self._strip)
         self._lock = threading.Lock()
         self._signal = threading.Event()
-        self._chunks: deque[_Chunk] = deque()
         self._taken: deque[Entry] = deque()
-        self._translated: list[_Unit] = []
+        self._translated: list[Unit] = []
         self._translating: Entry | None = None
         self._thread: threading.Thread | None = None
         self._abandoned: list[threading.Thread] = []
@@ -121,24 +70,23 @@ class Lane:
         self._started = threading.Event()
         self._hurry = 0
         self._hurried = 0
-        # A pause the service asked for is not cut short by a flush.
-        self._patient = False
-        self._alive_at = 0.0
-        self._logged_at = -_LOG_EVERY_S
 
     # -- from other threads ----------------------------------------------------------------------
 
     @property
     def breaker(self) -> str:
         """Return `closed`, `open`, `half_open` or `misconfigured`."""
-        return self._breaker.state
+        return self._delivery.breaker
+
+    @property
+    def last_error(self) -> str | None:
+        """Return why something was last not delivered; None if that never happened."""
+        return self._delivery.last_error
 
     @property
     def last_success(self) -> str | None:
         """Return when something was last delivered, as ISO 8601 in UTC; None if never."""
-        if self._success_at is None:
-            return None
-        return datetime.fromtimestamp(self._success_at, UTC).isoformat(timespec="milliseconds")
+        return self._delivery.last_success
 
     def start(self) -> None:
         """Start the thread; the backend's `startup` runs on it."""
@@ -184,7 +132,9 @@ class Lane:
             if thread is None or self._stopping or self.failed is not None:
                 return
             if not thread.is_alive():
-                self._note("the lane's thread died (a SystemExit in the backend?); started again")
+                self._delivery.note(
+                    "the lane's thread died (a SystemExit in the backend?); started again"
+                )
                 self._spawn()
                 return
             overdue = self._deadline is not None and time.monotonic() > self._deadline
@@ -196,11 +146,10 @@ class Lane:
                 self._thread = None
                 self.cursor.drop_waiting("failed")
                 return
-            if self._breaker.state == "closed":
-                self._breaker.failure()
-            self._breaker.state = "open"
             where = "export()" if self._translating is None else "a translation"
-            self._note(f"{where} is stuck: it did not return within {self._timeout_s:g} s")
+            self._delivery.stuck(
+                f"{where} is stuck: it did not return within {self._timeout_s:g} s"
+            )
             if not self._abandoned:
                 self._abandoned.append(thread)
                 self._spawn()
@@ -225,11 +174,12 @@ class Lane:
                 # The thread before this one died while translating it.
                 self.cursor.dropped([poison], "plugin_error")
                 self._translate_taken()
-            if not self._chunks and not self._fill():
+            chunks = self._delivery.chunks
+            if not chunks and not self._fill():
                 if self._stopping and not len(self.cursor):
                     break
                 continue
-            pause = self._deliver(self._chunks[0])
+            pause = self._deliver(chunks[0])
             if pause and not self._rest(pause):
                 break
             if self._stopping and time.monotonic() > self._stop_by:
@@ -241,14 +191,14 @@ class Lane:
         try:
             self.backend.shutdown(max(0.1, self._stop_by - time.monotonic()))
         except Exception as error:  # noqa: BLE001 - as in _translate
-            self._note(f"shutdown failed: {_words(error)}")
+            self._delivery.note(f"shutdown failed: {in_words(error)}")
 
     def _start_backend(self) -> bool:
         self._deadline = time.monotonic() + self._policy.startup_s
         try:
             self.backend.startup()
         except Exception as error:  # noqa: BLE001 - as in _translate
-            self.failed = _words(error)
+            self.failed = in_words(error)
             logger.warning("backend '%s' failed: %s", self.name, self.failed)
             self.cursor.drop_waiting("failed")
             self._started.set()
@@ -294,19 +244,19 @@ class Lane:
             self._deadline = None
         if not self._translated:
             return False
-        self._chunks.append(_Chunk(self._translated))
+        self._delivery.chunks.append(Chunk(self._translated))
         self._translated = []
         return True
 
-    def _translate(self, entry: Entry) -> _Unit | None:
+    def _translate(self, entry: Entry) -> Unit | None:
         self._translating = entry
         try:
             records = self._records(entry, entry.event if self.content else entry.bare())
-        except Exception as error:  # noqa: BLE001 - as in _translate
+        except Exception as error:  # noqa: BLE001 - a translation may raise anything; one span is lost
             if not self._mine():
                 return None
             self._translating = None
-            self._note(f"translation failed: {_words(error)}")
+            self._delivery.note(f"translation failed: {in_words(error)}")
             self.cursor.dropped([entry], "plugin_error")
             return None
         if not self._mine():
@@ -314,12 +264,12 @@ class Lane:
         self._translating = None
         if "export" not in self._hooks:
             self.cursor.delivered([entry])
-            self._succeeded()
+            self._delivery.succeeded()
             return None
         if not records:
             self.cursor.skipped([entry])
             return None
-        return _Unit(entry, records)
+        return Unit(entry, records)
 
     def _records(self, entry: Entry, event: Any) -> list[Any]:
         hooks = self._hooks
@@ -346,133 +296,47 @@ class Lane:
             run("on_score", event, event.score)
         return made
 
-    def _deliver(self, chunk: _Chunk) -> float:
-        """Export one chunk and settle what its answer settles; return the pause it asks for."""
-        records: list[Any] = []
-        owner: list[_Unit] = []
-        for unit in chunk.units:
-            records += unit.records
-            owner += [unit] * len(unit.records)
-        if chunk.tries > self._policy.tries:
-            return self._failed(chunk, RuntimeError("export() ended its thread or never returned"))
-        chunk.tries += 1
-        self._breaker.probing()
+    def _deliver(self, chunk: Chunk) -> float:
+        """Export one chunk and act on the answer; return the pause it asks for, in seconds."""
+        records, owners = chunk.records()
+        if not self._delivery.attempt(chunk):
+            error = RuntimeError("export() ended its thread or never returned")
+            return self._delivery.failed(chunk, error)
         with self._lock:
             self._deadline = time.monotonic() + self._timeout_s + self._policy.stuck_grace_s
-        error: Exception | None = None
+        failure: Exception | None = None
         rejected: Sequence[Any] = ()
         try:
             rejected = self._hooks["export"](records, self._timeout_s) or ()
         except Exception as raised:  # noqa: BLE001 - an export may raise anything; it is this backend's alone
-            error = raised
+            failure = raised
         with self._lock:
             if not self._mine():
                 return 0.0
             self._deadline = None
-        if error is not None:
-            return self._failed(chunk, error)
-        try:
-            refused = {id(owner[r.index]): (owner[r.index], str(r.reason)) for r in rejected}
-        except (AttributeError, TypeError, IndexError):
-            return self._failed(
-                chunk, TypeError("export() returns None or a list of Rejected(index, reason)")
-            )
-        self._chunks.popleft()
-        self.cursor.delivered([u.entry for u in chunk.units if id(u) not in refused])
-        for unit, reason in refused.values():
-            self._bury(unit, reason)
-        self._succeeded()
-        return 0.0
-
-    def _failed(self, chunk: _Chunk, error: Exception) -> float:
-        self.last_error = _words(error)
-        now = time.monotonic()
-        for unit in chunk.units:
-            unit.first_failed = unit.first_failed or now
-        if isinstance(error, Misconfigured):
-            chunk.tries = 0
-            pause = self._breaker.misconfigured()
-            self._note(f"misconfigured: {self.last_error}")
-            return pause
-        if isinstance(error, TooLarge):
-            self._answered()
-            if len(chunk.units) > 1:
-                self._split(chunk, tries=0)
-            elif not self._strip(chunk.units[0]):
-                self._chunks.popleft()
-                self._bury(chunk.units[0], self.last_error)
-            return 0.0
-        if isinstance(error, Refused):
-            self._answered()
-            return self._isolate(chunk)
-        if isinstance(error, Retry) and error.after_s is not None:
-            chunk.tries -= 1
-            self._patient = True
-            self._note(f"asked to wait {error.after_s:g} s: {self.last_error}")
-            return max(error.after_s, 0.001)
-        pause = self._breaker.failure()
-        self._note(self.last_error)
-        if chunk.tries >= self._policy.tries:
-            first_failed = min(u.first_failed or now for u in chunk.units)
-            if len(chunk.units) > 1:
-                self._split(chunk, tries=self._policy.tries - 1)
-            elif self._alive_at > first_failed:
-                # Others got through since: it is this one, not the backend.
-                self._chunks.popleft()
-                self._bury(chunk.units[0], self.last_error)
-            else:
-                # Let another one find out whether anything gets through at all.
-                self._chunks.rotate(-1)
-                if len(self._chunks) == 1 and len(self.cursor):
-                    self._fill()
-                    self._chunks.rotate(-1)
+        if failure is None:
+            return self._delivery.taken(chunk, owners, rejected)
+        pause = self._delivery.failed(chunk, failure)
+        if self._delivery.needs_company and len(self.cursor) and self._fill():
+            self._delivery.chunks.rotate(-1)
         return pause
 
-    def _isolate(self, chunk: _Chunk) -> float:
-        if len(chunk.units) > 1:
-            self._split(chunk, tries=0)
-        else:
-            self._chunks.popleft()
-            self._bury(chunk.units[0], self.last_error or "refused")
-        return 0.0
-
-    def _split(self, chunk: _Chunk, tries: int) -> None:
-        middle = len(chunk.units) // 2
-        self._chunks.popleft()
-        self._chunks.appendleft(_Chunk(chunk.units[middle:], tries))
-        self._chunks.appendleft(_Chunk(chunk.units[:middle], tries))
-
-    def _strip(self, unit: _Unit) -> bool:
+    def _strip(self, unit: Unit) -> bool:
         """Translate one unit that is too large again without its content; False if that was tried."""
         if unit.stripped or not self.content or unit.entry.kind == "score":
             return False
         unit.stripped = True
         try:
             unit.records = self._records(unit.entry, unit.entry.bare())
-        except Exception as error:  # noqa: BLE001 - as in _translate
-            self.last_error = _words(error)
+        except Exception as error:  # noqa: BLE001 - a translation may raise anything; this span is buried
+            self._delivery.note(in_words(error))
             return False
         return bool(unit.records)
-
-    def _bury(self, unit: _Unit, reason: str) -> None:
-        self.last_error = redact_text(reason)[:500]
-        self.cursor.dead_lettered([unit.entry])
-        self._note(f"one span was refused for good: {self.last_error}")
-
-    def _answered(self) -> None:
-        """Note that the service answered: whatever it refused, it is there."""
-        if self._breaker.state != "closed":
-            self._breaker.success()
-
-    def _succeeded(self) -> None:
-        self._breaker.success()
-        self._alive_at = time.monotonic()
-        self._success_at = time.time()
 
     def _rest(self, pause_s: float) -> bool:
         """Wait out a pause, cut short by `hurry`; False where the lane is to end."""
         until = time.monotonic() + pause_s
-        patient, self._patient = self._patient, False
+        patient, self._delivery.patient = self._delivery.patient, False
         while self._mine() and not self._stopping:
             left = until - time.monotonic()
             if left <= 0 or (self._hurry != self._hurried and not patient):
@@ -482,18 +346,3 @@ class Lane:
             if (patient or self._hurry == self._hurried) and not self._stopping:
                 self._signal.wait(left)
         return False
-
-    def _note(self, words: str) -> None:
-        self.last_error = words
-        now = time.monotonic()
-        if now - self._logged_at >= _LOG_EVERY_S:
-            self._logged_at = now
-            logger.warning("backend '%s': %s", self.name, words)
-
-
-def _words(error: BaseException) -> str:
-    text = redact_text(str(error)).strip()
-    name = type(error).__name__
-    known = isinstance(error, (Misconfigured, Refused, Retry, TooLarge))
-    words = text if known and text else f"{name}: {text}" if text else name
-    return words[:500]

@@ -20,7 +20,7 @@ class Sink(Backend):
     """Delivers span ids to a list; `fault(ids)` may do anything first."""
 
     def __init__(self, fault=lambda ids: None):
-        super().__init__(BackendSettings(flush_interval=0.05, timeout_s=1))
+        super().__init__(BackendSettings(flush_interval=0.05, timeout_s=1, capture_content=True))
         self.fault = fault
         self.got = []
 
