@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatewayz.errors import BackendRefused, SettingsError
 from gatewayz.journal import Entry, MemoryJournal
 from gatewayz.lane import Lane, LanePolicy
-from gatewayz.prepare import Preparer, ScoreRequest
+from gatewayz.prepare import Preparer
 from gatewayz.registry import Instance, bound_hooks, discover, open_instances, register
 from gatewayz.selection import Selection
 from gatewayz.settings import Config, CoreSettings, instance_prefix, load
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gatewayz.events import ScoreEvent
     from gatewayz.hookspecs import Backend
+    from gatewayz.scoring import ScoreRequest
     from gatewayz.span import InferenceContext
 
 __all__ = ["Pipeline"]
@@ -154,14 +155,14 @@ class Pipeline:
         if now < until and self._on_its_way(request) and len(self._waiting) < _WAITING_SCORES:
             self._waiting.append((until, request))
             return
-        score = self.preparer.score(request)
+        score = self.preparer.scoring.score(request)
         if score is not None:
             self._offer_score(score, frozenset())
 
     def _on_its_way(self, request: ScoreRequest) -> bool:
         if request.trace_id is None:
             return request.completion_id is not None and (
-                self.preparer.target(request.completion_id) is None
+                self.preparer.scoring.target(request.completion_id) is None
             )
         try:
             return self._trace_open(int(request.trace_id, 16))

@@ -303,7 +303,7 @@ class Tracer:
         self._launch()
         if self._off:
             return
-        from gatewayz.prepare import ScoreRequest
+        from gatewayz.scoring import ScoreRequest
 
         self._intake.append(
             ScoreRequest(
@@ -574,11 +574,15 @@ class Tracer:
         pipeline = self._pipeline
         if pipeline is None:
             return None
-        return pipeline.preparer.cost(provider, (model,), usage, None, service_tier)
+        return pipeline.preparer.meter.price(provider, (model,), usage, None, service_tier)
 
     def target(self, completion_id: str) -> tuple[str, str] | None:
         """Return the trace and span ids of a completion id seen here, or None."""
-        return None if self._pipeline is None else self._pipeline.preparer.target(completion_id)
+        return (
+            None
+            if self._pipeline is None
+            else self._pipeline.preparer.scoring.target(completion_id)
+        )
 
     def flush(self, timeout_s: float = 10.0, backend: str | None = None) -> dict[str, Any]:
         """Deliver what was traced so far, waiting at most `timeout_s` seconds.

@@ -122,6 +122,11 @@ def check_names(command):
         assert set(names.split()) <= sessions, f"{command}: nox has {sessions}"
 
 
+def _columns(text):
+    """Return a text whose columns do not depend on how long a port's number is."""
+    return re.sub(r"(?<=\S) {2,}(?=\S)", "  ", text)
+
+
 def _expected(shown):
     lines = []
     for line in shown.splitlines():
@@ -275,11 +280,11 @@ class Reader:
             self._await(block, shown, lambda: self._bash(command)[1], whole=True)
 
     def _await(self, block, shown, output, *, whole):
-        wanted = re.compile(_expected(self._here(shown)))
+        wanted = re.compile(_expected(_columns(self._here(shown))))
         deadline = time.monotonic() + PATIENCE_S
         while True:
             found = output()
-            text = found.strip("\n") + "\n"
+            text = _columns(found.replace("\r", "")).strip("\n") + "\n"
             if wanted.fullmatch(text) if whole else wanted.search(text):
                 return
             assert time.monotonic() < deadline, f"{block}: the page shows\n{shown}\nbut it is\n{found}"
