@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     )
     from gatewayz.hookspecs import Backend, Page, PageAnswer, PageRequest, hookimpl
     from gatewayz.settings import BackendSettings, CoreSettings
-    from gatewayz.tracer import AITracer, InferenceContext, Tracer, observe, trace_model_call
+    from gatewayz.tracer import (
+        AITracer,
+        InferenceContext,
+        Tracer,
+        instrument,
+        observe,
+        trace_model_call,
+        uninstrument,
+    )
 
 _HOMES = {
     "gatewayz.answers": ("Rejected", "raise_for_answer"),
@@ -62,7 +70,15 @@ _HOMES = {
     ),
     "gatewayz.hookspecs": ("Backend", "Page", "PageAnswer", "PageRequest", "hookimpl"),
     "gatewayz.settings": ("BackendSettings", "CoreSettings"),
-    "gatewayz.tracer": ("AITracer", "InferenceContext", "Tracer", "observe", "trace_model_call"),
+    "gatewayz.tracer": (
+        "AITracer",
+        "InferenceContext",
+        "Tracer",
+        "instrument",
+        "observe",
+        "trace_model_call",
+        "uninstrument",
+    ),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -95,10 +111,12 @@ __all__ = [
     "Usage",
     "as_json",
     "hookimpl",
+    "instrument",
     "observe",
     "raise_for_answer",
     "to_json",
     "trace_model_call",
+    "uninstrument",
 ]
 
 

@@ -6,23 +6,29 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gatewayz import mask
 from gatewayz.errors import BackendRefused, SettingsError
+from gatewayz.events import ScoreEvent
 from gatewayz.journal import Entry, MemoryJournal
 from gatewayz.lane import Lane, LanePolicy
 from gatewayz.prepare import Preparer
 from gatewayz.registry import Instance, bound_hooks, discover, open_instances, register
 from gatewayz.selection import Selection
-from gatewayz.settings import Config, CoreSettings, instance_prefix, load
+from gatewayz.settings import Config, CoreSettings, instance_prefix, load, parse_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import pluggy
 
-    from gatewayz.events import ScoreEvent
+    from gatewayz.events import Event
     from gatewayz.hookspecs import Backend
     from gatewayz.scoring import ScoreRequest
     from gatewayz.span import InferenceContext
+
+    Making = Callable[[], Event | ScoreEvent | None]
 
 __all__ = ["Pipeline"]
 
@@ -33,8 +39,6 @@ _SCORE_WAITS_S = 600.0
 _COMPLETION_WAITS_S = 10.0
 _WAITING_SCORES = 10_000
 _END_HOOKS = frozenset({"on_end", "on_usage", "on_cost"})
-# Tables and keys of the file that other rooms read.
-_OTHER_TABLES = frozenset({"backends", "gateway", "upstreams"})
 
 
 class Pipeline:
@@ -53,7 +57,10 @@ class Pipeline:
     ) -> None:
         self.config = Config.load(environ)
         self.settings, self.origins = load(
-            CoreSettings, self.config, known=lambda key: key in _OTHER_TABLES
+            # The gateway's keys stand beside ours; `serve` and `check` are strict about all.
+            CoreSettings,
+            self.config,
+            known=lambda _: True,
         )
         self.preparer = Preparer(self.settings)
         self._trace_open = trace_open
@@ -110,6 +117,20 @@ class Pipeline:
         instance.lane = lane
         return lane
 
+    def instruments(self) -> tuple[str, ...]:
+        """Return the SDKs that GATEWAYZ_INSTRUMENT, or Langfuse's own setting, wants traced."""
+        names = self.settings.instrument
+        asked = self.config.environ.get("LANGFUSE_OPENAI_INSTRUMENTATION", "")
+        try:
+            wanted = bool(asked.strip()) and parse_flag(asked)
+        except ValueError:
+            # The backend whose setting this is says so; nobody else fails for it.
+            wanted = False
+        backends = (i.backend for i in self.instances if i.backend is not None)
+        if wanted or any(getattr(b.settings, "openai_instrumentation", False) for b in backends):
+            return tuple(dict.fromkeys((*names, "openai")))
+        return names
+
     # -- from the preparing thread ---------------------------------------------------------------
 
     def started(self, ctx: InferenceContext) -> None:
@@ -120,7 +141,11 @@ class Pipeline:
             # Objects of the caller's are read there; a surprise costs this one notice.
             logger.exception("a span's beginning could not be prepared")
             return
-        lanes = [x for x in self._starters if x.failed is None and x.selection.wants(event)]
+        lanes = [
+            x
+            for x in self._starters
+            if x.failed is None and ctx._only in {None, x.name} and x.selection.wants(event)
+        ]
         self._journal.append(Entry("start", event), [lane.cursor for lane in lanes])
 
     def finished(self, ctx: InferenceContext) -> None:
@@ -139,13 +164,38 @@ class Pipeline:
                 continue
             if lane.name in skip or lane.name.partition("/")[0] in skip:
                 lane.cursor.filtered()
-            elif lane.selection.wants(event):
+            elif ctx._only in {None, lane.name} and lane.selection.wants(event):
                 cursors.append(lane.cursor)
             else:
                 lane.cursor.filtered()
         self._journal.append(Entry("end", event), cursors)
         for score in scores:
-            self._offer_score(score, skip)
+            self._offer_score(score, skip, ctx._only)
+
+    def direct(self, event: Event | ScoreEvent | Making, backend: str) -> None:
+        """Offer an event, or what a function makes, to one lane; to none if it has failed."""
+        lane = next((x for x in self.lanes if x.name == backend and x.failed is None), None)
+        if lane is None:
+            return
+        try:
+            made = event() if callable(event) else event
+            if made is None:
+                return
+            if isinstance(made, ScoreEvent):
+                wanted = lane in self._scorers and lane.selection.wants_score(made)
+            else:
+                made = self._masked(made)
+                wanted = lane.selection.wants(made)
+        except Exception:
+            # Objects of the caller's are read there; a surprise costs this one event, counted.
+            logger.exception("an event for backend '%s' could not be prepared", backend)
+            lane.cursor.lost_before(1, "prepare_error")
+            return
+        if wanted:
+            entry = Entry("score" if isinstance(made, ScoreEvent) else "end", made)
+            self._journal.append(entry, [lane.cursor])
+        else:
+            lane.cursor.filtered()
 
     def scored(self, request: ScoreRequest, until: float | None = None) -> None:
         """Offer a score, or keep it while its trace is still open or its completion unknown."""
@@ -169,12 +219,24 @@ class Pipeline:
         except (TypeError, ValueError):
             return False
 
-    def _offer_score(self, score: ScoreEvent, skip: frozenset[str]) -> None:
+    def _masked(self, event: Event) -> Event:
+        hide = self.preparer._mask
+        if hide is None:
+            return event
+        names = ("input_json", "output_json", "tools_json", "metadata")
+        fields = {name: getattr(event, name) for name in names}
+        mask.apply(hide, fields, self.preparer.complaints)
+        return msgspec.structs.replace(event, **fields)
+
+    def _offer_score(
+        self, score: ScoreEvent, skip: frozenset[str], only: str | None = None
+    ) -> None:
         cursors = []
         for lane in self._scorers:
             if lane.failed is not None:
                 continue
-            if lane.name not in skip and lane.selection.wants_score(score):
+            chosen = lane.name not in skip and only in {None, lane.name}
+            if chosen and lane.selection.wants_score(score):
                 cursors.append(lane.cursor)
             else:
                 lane.cursor.filtered()

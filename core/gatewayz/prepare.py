@@ -135,6 +135,8 @@ class Preparer:
             fields["metadata"] = self._mapping(metadata)
         if ctx._routing:
             fields["routing"] = self._mapping(ctx._routing)
+        if ctx._server is not None:
+            fields["server_address"], fields["server_port"] = ctx._server
         parameters: Mapping[str, Any] = ctx._parameters or {}
         if reading is not None:
             parameters = {**reading.model_parameters, **parameters}

@@ -21,6 +21,7 @@ MASK = "***"
 
 _MASK = MASK.encode()
 _BARE_TOKEN_CHARS = 20
+_MAX_PASSES = 5
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -208,6 +209,16 @@ def redact_json(raw: bytes) -> bytes:
     Also right for JSON that was cut, and for text that is none. Never raises on any bytes. The
     result can be two bytes longer for each short value under a secret name.
     """
+    for _ in range(_MAX_PASSES):
+        masked = _masked_once(raw)
+        if masked == raw:
+            break
+        # A credential may have stood right behind another one, like a part of the same word.
+        raw = masked
+    return raw
+
+
+def _masked_once(raw: bytes) -> bytes:
     if any(map(_is_secret_name, set(_NAMES.findall(raw)))):
         raw = _INNER_PAIR.sub(_mask_value, _PAIR.sub(_mask_value, raw))
     lowered = raw.lower()

@@ -78,6 +78,14 @@ def _http_url(value: str) -> str:
     return text.rstrip("/")
 
 
+def _sdks(names: tuple[str, ...]) -> tuple[str, ...]:
+    given = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
+    if not {*given} <= {"openai", "anthropic"}:
+        msg = "must name SDKs that can be traced, with commas between: openai, anthropic"
+        raise ValueError(msg)
+    return given
+
+
 Flag = Annotated[bool, BeforeValidator(parse_flag)]
 """A boolean spelled true/false/1/0/yes/no/on/off in any case."""
 HttpUrlStr = Annotated[str, AfterValidator(_http_url)]
@@ -321,6 +329,11 @@ class CoreSettings(_Settings):
     )
     prices: Path | None = Field(
         default=None, description="TOML file of prices that override the pricing library's."
+    )
+    instrument: Annotated[tuple[str, ...], AfterValidator(_sdks)] = Field(
+        default=(),
+        description="Official SDKs whose calls are traced without a change to the application: "
+        "`openai`, `anthropic`, with commas between.",
     )
     completion_ids: int = Field(
         default=10_000,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayz.tracer import Tracer
     from gatewayz.wire import Capture
 
-__all__ = ["InferenceContext"]
+__all__ = ["InferenceContext", "enclosing"]
 
 # Counted, never listed: what a stream, a loop or a bug may add to one span without end.
 _MAX_EVENTS = 128
@@ -77,6 +77,8 @@ class InferenceContext(scope.Node):
     _events: list[tuple[str, int, Any]] | None = None
     _scores: list[tuple[Any, ...]] | None = None
     _complaints: list[str] | None = None
+    _only: str | None = None  # the one backend it is meant for; None: all
+    _server: tuple[str, int | None] | None = None
     _started = False
     _size = 0
     capture: Capture | None = None
@@ -120,6 +122,27 @@ class InferenceContext(scope.Node):
         if self._state:
             headers["tracestate"] = self._state
         return headers
+
+    def parent_headers(self) -> dict[str, str]:
+        """Return the headers that make an upstream call a sibling: a child of this span's parent.
+
+        Empty where it has none. For a call whose other side may record it in this span's place.
+        """
+        if self._parent_id is None:
+            return {}
+        headers = {"traceparent": format_traceparent(self._trace_id, self._parent_id, self._flags)}
+        if self._state:
+            headers["tracestate"] = self._state
+        return headers
+
+    @property
+    def kind(self) -> str:
+        """Return what it is: `generation` for an inference, else what `trace()` was told."""
+        return self._kind
+
+    def is_recording(self) -> bool:
+        """Tell whether what is set here will reach anybody: not suppressed, ended, or switched off."""
+        return not (self._over or self._suppressed or self._tracer._off)
 
     # -- what went in and came out ---------------------------------------------------------------
 
@@ -217,6 +240,10 @@ class InferenceContext(scope.Node):
         """Set how the request was routed (attempts, fallback, reason)."""
         self._routing = self._merged("set_routing_info", self._routing, info, more)
 
+    def set_server(self, address: str, port: int | None = None) -> None:
+        """Set the host that answers, and its port."""
+        self._server = (address, port)
+
     def set_cache_info(self, info: Mapping[str, Any] | bool | None = None, **more: Any) -> None:
         """Set what a response cache did, e.g. `hit=True`; kept in routing under `cache.`."""
         given = {"hit": info} if isinstance(info, bool) else info
@@ -288,6 +315,20 @@ class InferenceContext(scope.Node):
         scope.leave(self)
         self._tracer._finish(self)
 
+    def discard(self) -> None:
+        """End it and send nothing, as if it had never begun; after an end it does nothing.
+
+        For one started `quiet`: a backend that heard of the beginning waits for the end in vain.
+        """
+        if not self._over:
+            scope.leave(self)
+            self._tracer._forget(self)
+
+    def announce(self) -> None:
+        """Tell backends that it began, where it was started `quiet`; only the first call counts."""
+        if not self._over:
+            self._tracer._announce(self)
+
     def __enter__(self) -> Self:
         scope.enter(self, sys._getframe(1))
         return self
@@ -347,3 +388,11 @@ class InferenceContext(scope.Node):
         if self._complaints is None:
             self._complaints = []
         self._complaints.append(words)
+
+
+def enclosing() -> InferenceContext | None:
+    """Return the innermost open span around the caller, or None."""
+    node = scope.living()
+    while node is not None and (node._over or not isinstance(node, InferenceContext)):
+        node = node._up
+    return node

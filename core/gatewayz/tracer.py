@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gatewayz import scope
+from gatewayz.errors import GatewayzError
 from gatewayz.span import InferenceContext, _kept
 from gatewayz.w3c import Remote, mint, parse_headers, parse_traceparent
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeVar
 
-    from gatewayz.events import Cost, Usage
+    from gatewayz.events import Cost, Event, ScoreEvent, Usage
     from gatewayz.hookspecs import Backend
     from gatewayz.lane import LanePolicy
     from gatewayz.pipeline import Pipeline
@@ -35,8 +36,17 @@ if TYPE_CHECKING:
     from gatewayz.settings import Config, CoreSettings
 
     F = TypeVar("F", bound=Callable[..., Any])
+    Making = Callable[[], Event | ScoreEvent | None]
 
-__all__ = ["AITracer", "InferenceContext", "Tracer", "observe", "trace_model_call"]
+__all__ = [
+    "AITracer",
+    "InferenceContext",
+    "Tracer",
+    "instrument",
+    "observe",
+    "trace_model_call",
+    "uninstrument",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +82,14 @@ class _Marker:
 
     def __init__(self) -> None:
         self.reached = threading.Event()
+
+
+class _Direct:
+    """Travels through the intake: an event meant for one backend, or what makes it."""
+
+    def __init__(self, event: Event | ScoreEvent | Making, backend: str) -> None:
+        self.event = event
+        self.backend = backend
 
 
 class _Around(scope.Node):
@@ -177,14 +195,19 @@ class Tracer:
         environment: str | None = None,
         release: str | None = None,
         parent: Any = None,
+        quiet: bool = False,
+        backend: str | None = None,
     ) -> InferenceContext:
         """Trace one inference: `with` or `async with` around the model call.
 
         `parent` is a traceparent header, a mapping of request headers, or another context; by
         default the span around, or the application's own OpenTelemetry span. An exception inside
-        the block is recorded and raised on unchanged.
+        the block is recorded and raised on unchanged. `quiet`: no backend is told that it began,
+        so that `discard()` leaves no trace of it. `backend` names the only one that gets it.
         """
-        ctx = self._begin("generation", operation, provider, model, parent)
+        ctx = self._begin("generation", operation, provider, model, parent, quiet=quiet)
+        if backend is not None:
+            ctx._only = backend
         if user_id is not None:
             ctx._user_id = user_id
         if session_id is not None:
@@ -320,8 +343,30 @@ class Tracer:
         )
         self._nudge()
 
+    def deliver(self, event: Event | ScoreEvent | Making, backend: str) -> None:
+        """Give one backend, and no other, an event of the caller's own making.
+
+        For backends whose users also speak to the service directly. Ids and times stay as they
+        are, so an event given again replaces the earlier one where the service keeps the last.
+        `event` may be a function that makes it (None: nothing after all): it is called once, on
+        Gatewayz' own thread. The operator's mask and the backend's settings (content, sampling,
+        `ONLY`) apply. Safe from any thread; never raises, never waits.
+        """
+        self._launch()
+        if self._off:
+            return
+        self._intake.append(_Direct(event, backend))
+        self._nudge()
+
     def _begin(
-        self, kind: str, operation: str, provider: str, model: str, parent: Any
+        self,
+        kind: str,
+        operation: str,
+        provider: str,
+        model: str,
+        parent: Any,
+        *,
+        quiet: bool = False,
     ) -> InferenceContext:
         if not self._running:
             self._launch()
@@ -360,11 +405,20 @@ class Tracer:
                 return ctx
         if not self._off:
             self._open_spans[ctx._span_id] = ctx._trace_id
-            if self._wants_start:
-                ctx._started = True
-                self._intake.append((ctx,))
-                self._nudge()
+            if self._wants_start and not quiet:
+                self._announce(ctx)
         return ctx
+
+    def _announce(self, ctx: InferenceContext) -> None:
+        """Tell the backends that show what is in flight, once a span."""
+        if self._wants_start and not ctx._started and ctx._span_id in self._open_spans:
+            ctx._started = True
+            self._intake.append((ctx,))
+            self._nudge()
+
+    def _forget(self, ctx: InferenceContext) -> None:
+        """Let go of a span that nobody is to hear of."""
+        self._open_spans.pop(ctx._span_id, None)
 
     def _finish(self, ctx: InferenceContext) -> None:
         """Take an ended span. Called once a span, by whoever ended it first."""
@@ -457,7 +511,13 @@ class Tracer:
             self._open_spans.clear()
             self._intake.clear()
             return
-        self._build()
+        pipeline = self._build()
+        if pipeline is not None and not self._off:
+            for name in pipeline.instruments():
+                try:
+                    self.instrument(name)
+                except GatewayzError as error:
+                    logger.warning("%s", error)
 
     def _build(self) -> Pipeline | None:
         from gatewayz.errors import SettingsError
@@ -503,6 +563,8 @@ class Tracer:
                 item.reached.set()
             elif isinstance(item, tuple) and len(item) == 1:
                 pipeline.started(item[0])
+            elif isinstance(item, _Direct):
+                pipeline.direct(item.event, item.backend)
             else:
                 pipeline.scored(item)
             done += 1
@@ -514,6 +576,26 @@ class Tracer:
                 lost, self._lost = self._lost, 0
                 pipeline.lost(lost)
             pipeline.notify()
+
+    # -- official SDKs ---------------------------------------------------------------------------
+
+    def instrument(self, *names: str) -> None:
+        """Trace every inference made through an official SDK: `openai`, `anthropic`.
+
+        It takes effect at once, or as soon as the SDK is imported. Once more changes nothing but
+        the tracer. Raises SettingsError for a name not known or an SDK not installed.
+        """
+        from gatewayz import sdks
+
+        for name in names:
+            sdks.instrument(name, self)
+
+    def uninstrument(self, *names: str) -> None:
+        """Undo `instrument`, whoever called it; without a name, for every SDK."""
+        from gatewayz import sdks
+
+        for name in names or sdks.SDKS:
+            sdks.uninstrument(name)
 
     # -- running it ------------------------------------------------------------------------------
 
@@ -629,6 +711,7 @@ class Tracer:
         self._wake.set()
         if self._pipeline is not None:
             self._pipeline.close(deadline)
+        self._running = False
 
 
 def _row(instance: Instance) -> dict[str, Any]:
@@ -700,3 +783,5 @@ AITracer = Tracer()
 
 observe = AITracer.observe
 trace_model_call = AITracer.trace_model_call
+instrument = AITracer.instrument
+uninstrument = AITracer.uninstrument

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayz.cli import check, demo, env, plugins, serve
+from gatewayz.cli import check, demo, env, plugins, run, serve
 from gatewayz.cli.output import EXIT_FAILED, EXIT_USAGE, complain
 from gatewayz.errors import GatewayzError, SettingsError
 
@@ -39,6 +39,7 @@ _COMMANDS: dict[str, _Command] = {
     "check": check,
     "plugins": plugins,
     "env": env,
+    "run": run,
 }
 
 

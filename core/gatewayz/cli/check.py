@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check all; status 1 where a backend fails, 2 where a setting is wrong."""
     from gatewayz.cli.sections import all_sections, quiet_logs, suspects
+    from gatewayz.gateway.sections import owned
     from gatewayz.registry import discover, open_instances
-    from gatewayz.settings import Config
+    from gatewayz.settings import Config, CoreSettings, load
 
     with quiet_logs():
         config = Config.load()
@@ -59,13 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
         errors = [s.problem for s in sections if s.problem and s.title not in kinds]
         errors += _whole_gateway(config) if not errors else []
         warnings = suspects(sections, config.environ)
-        results = [] if errors else _reach_all(send=arguments.send)
+        off = not errors and not load(CoreSettings, config, known=owned)[0].tracing_enabled
+        results = [] if errors or off else _reach_all(send=arguments.send)
     failed = [r["name"] for r in results if not r["ok"]]
     report = {
         "ok": not errors and not failed,
         "errors": errors,
         "warnings": warnings,
         "backends": results,
+        "tracing_enabled": not off,
     }
     if arguments.json:
         print_json(report)
@@ -211,7 +214,9 @@ def _print_report(report: Mapping[str, Any], *, nothing_enabled: bool) -> None:
         print(f"warning  {one_line(warning)}")
     if not report["errors"]:
         print("settings are valid")
-    if report["backends"]:
+    if not report["tracing_enabled"]:
+        print("tracing is off: GATEWAYZ_TRACING_ENABLED=false")
+    elif report["backends"]:
         print()
         print_table(
             ("BACKEND", "", "DESTINATION", "RESULT"),

@@ -49,7 +49,10 @@ def all_sections(
         section("gatewayz", CoreSettings, config, known=owned),
         *gateway_sections(config),
     ]
-    sections += [backend_section(i.name, config, found, reason=i.reason) for i in instances]
+    for instance in instances:
+        one = backend_section(instance.name, config, found, reason=instance.reason)
+        # What a disabled backend lacks is nobody's problem yet.
+        sections.append(one if instance.enabled else one._replace(problem=None))
     return sections
 
 

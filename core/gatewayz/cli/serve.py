@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; every wrong setting is a SettingsError before anything is bound."""
     from gatewayz.cli import serving
     from gatewayz.gateway.settings import load_gateway
+    from gatewayz.gateway.worker_files import WORKERS_DIR, WorkerFiles
     from gatewayz.prepare import Preparer
     from gatewayz.tracer import Tracer
 
@@ -63,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
             "set GATEWAYZ_API_KEYS=team:key, or listen on 127.0.0.1"
         )
         raise SettingsError(msg)
+    if directory := os.environ.get(WORKERS_DIR, "").strip():
+        WorkerFiles(directory).make_private()
     if arguments.workers > 1:
         from gatewayz.cli.supervisor import Supervisor
 
@@ -82,10 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
     tracer.start(_STARTUP_S)
     listener = serving.bind(arguments.host, arguments.port)
     url = serving.url_of(listener)
-    serving.ignore_signals()
     server = serving.Server(
         app,
         core.shutdown_timeout_s,
+        serving.note_signals(),
         on_ready=lambda: say_ready(url, serving.places(tracer), gateway),
         on_overdue=lambda: print(serving.undelivered(tracer.status()), flush=True),
     )

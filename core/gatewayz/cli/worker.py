@@ -21,7 +21,7 @@ def main(listener_fd: int, lifeline_fd: int) -> int:
     from gatewayz.tracer import Tracer
 
     serving.log_to_stderr()
-    serving.ignore_signals()
+    noted = serving.note_signals()
     threading.Thread(target=_follow, args=(lifeline_fd,), name="lifeline", daemon=True).start()
     try:
         tracer = Tracer(os.environ)
@@ -30,7 +30,7 @@ def main(listener_fd: int, lifeline_fd: int) -> int:
     except SettingsError as error:
         complain(error)
         return EXIT_USAGE
-    server = serving.Server(app, shutdown_timeout_s)
+    server = serving.Server(app, shutdown_timeout_s, noted)
     server.run(sockets=[socket.socket(fileno=listener_fd)])
     tracer.shutdown()
     return 0 if server.started else 1

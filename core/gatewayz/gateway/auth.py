@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -43,6 +44,7 @@ def is_loopback(scope: Mapping[str, Any]) -> bool:
     return client is None or _is_local_name(str(client[0]))
 
 
+@lru_cache(maxsize=1024)
 def _is_local_name(host: str) -> bool:
     # Starlette's TestClient names itself; no address on a network can.
     if host in _LOCAL_NAMES:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -66,6 +67,22 @@ _NEVER_TRACED = frozenset(
         b"proxy-authorization",
     }
 )
+# What needs a look at the request or the upstream before it travels on.
+_SPECIAL = _PROVIDER_KEYS | {
+    b"accept-encoding",
+    b"anthropic-version",
+    b"traceparent",
+    b"tracestate",
+}
+_HARMLESS = frozenset({"keep-alive", "close", ""})
+_ACCEPT_ENCODING, _X_API_KEY = istr("accept-encoding"), istr("x-api-key")
+_AUTHORIZATION = istr("authorization")
+# The same few names come with every request: what becomes of each is decided once. Clients choose
+# names, so their number is bounded.
+_MAX_NAMES = 1024
+_sent_names: dict[bytes, tuple[str, bool]] = {}
+_returned_names: dict[bytes, bytes] = {}
+_traced_names: dict[bytes, str] = {}
 _READABLE = ("gzip", "deflate")
 # From this API version on, Anthropic takes keys as bearer tokens.
 _ANTHROPIC_BEARER_SINCE = "2026-10-21"
@@ -82,47 +99,59 @@ def for_upstream(
     """Return what a request's headers become on their way to an upstream.
 
     `dropped` are headers that stay here, such as those with a credential of the gateway's own.
-    Where the upstream has a key it replaces the client's; else the client's own travels on. `trace_headers` replace traceparent
-    and tracestate. `encodings`: of accept-encoding `readable` leaves what we can read
-    (gzip, deflate), `identity` asks for none.
+    Where the upstream has a key it replaces the client's; else the client's own travels on.
+    `trace_headers` replace traceparent and tracestate. `encodings`: of accept-encoding `readable`
+    leaves what we can read (gzip, deflate), `identity` asks for none.
     """
-    sent: CIMultiDict[str] = CIMultiDict()
-
     own_key = upstream.key
     version = ""
-    named: set[bytes] = set()
-    items = list(headers)
-    for name, value in items:
+    named: set[str] = set()
+    sent: list[tuple[str, str]] = []
+    for name, value in headers:
+        known = _sent_names.get(name)
+        if known is None:
+            known = _learn_sent(name)
+        text, usual = known
+        if usual:
+            if name not in dropped:
+                sent.append((text, _text(value)))
+            continue
         if name == b"connection":
-            named.update(part.strip().lower() for part in value.split(b","))
-    for name, value in items:
-        if (
-            name in _NOT_UPSTREAM
-            or name in dropped
-            or name.startswith(b"x-gatewayz-")
-            or name in named
-        ):
+            named.update(part.strip().lower() for part in _text(value).split(","))
+        if name not in _SPECIAL or name in dropped:
             continue
-        if own_key is not None and name in _PROVIDER_KEYS:
-            continue
-        if trace_headers is not None and name in {b"traceparent", b"tracestate"}:
-            continue
-        text = _text(value)
-        if name == b"accept-encoding":
-            text = "identity" if encodings == "identity" else _readable(text)
+        if name in _PROVIDER_KEYS:
+            if own_key is None:
+                sent.append((text, _text(value)))
+        elif name == b"accept-encoding":
+            if encodings != "identity":
+                sent.append((text, _readable(value)))
         elif name == b"anthropic-version":
-            version = text
-        sent.add(name.decode("latin-1"), text)
+            version = _text(value)
+            sent.append((text, version))
+        elif trace_headers is None:
+            sent.append((text, _text(value)))
     if encodings == "identity":
-        sent["accept-encoding"] = "identity"
+        sent.append((_ACCEPT_ENCODING, "identity"))
     if own_key is not None:
         if upstream.formats == ("anthropic",) and version < _ANTHROPIC_BEARER_SINCE:
-            sent["x-api-key"] = own_key
+            sent.append((_X_API_KEY, own_key))
         else:
-            sent["authorization"] = f"Bearer {own_key}"
+            sent.append((_AUTHORIZATION, f"Bearer {own_key}"))
     if trace_headers is not None:
-        sent.update(trace_headers)
-    return sent
+        sent.extend(trace_headers.items())
+    if named - _HARMLESS:
+        sent = [(name, value) for name, value in sent if name.lower() not in named]
+    return CIMultiDict(sent)
+
+
+def _learn_sent(name: bytes) -> tuple[str, bool]:
+    """Return a header's name as text, and whether it travels on without a further look."""
+    usual = not (name in _NOT_UPSTREAM or name in _SPECIAL or name.startswith(b"x-gatewayz-"))
+    known = (istr(name.decode("latin-1")), usual)
+    if len(_sent_names) < _MAX_NAMES:
+        _sent_names[name] = known
+    return known
 
 
 def _text(value: bytes) -> str:
@@ -133,31 +162,49 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _readable(accepted: str) -> str:
-    offered = (part.strip() for part in accepted.lower().split(","))
+@lru_cache(maxsize=256)
+def _readable(accepted: bytes) -> str:
+    offered = (part.strip() for part in _text(accepted).lower().split(","))
     kept = [part for part in offered if part.partition(";")[0].strip() in _READABLE]
     return ", ".join(kept) or "identity"
 
 
 def for_client(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return what an upstream's answer headers become on their way to the client, names lower-case."""
+    """Return what an upstream's answer headers become for the client, names lower-case."""
     sent = []
-    named: set[bytes] = set()
+    named: set[str] = set()
     for raw, value in headers:
-        name = raw.lower()
-        if name == b"connection":
-            named.update(part.strip().lower() for part in value.split(b","))
-        if name not in _NOT_DOWNSTREAM and not name.startswith(b"x-gatewayz-"):
+        name = _returned_names.get(raw)
+        if name is None:
+            name = _learn_returned(raw)
+        if name:
             sent.append((name, value))
-    if named - {b"keep-alive", b"close"}:
-        sent = [(name, value) for name, value in sent if name not in named]
+        elif raw.lower() == b"connection":
+            named.update(part.strip().lower() for part in _text(value).split(","))
+    if named - _HARMLESS:
+        sent = [(name, value) for name, value in sent if name.decode("latin-1") not in named]
     return sent
+
+
+def _learn_returned(raw: bytes) -> bytes:
+    """Return an answer header's name as it goes to the client; empty for one that stays here."""
+    name = raw.lower()
+    if name in _NOT_DOWNSTREAM or name.startswith(b"x-gatewayz-"):
+        name = b""
+    if len(_returned_names) < _MAX_NAMES:
+        _returned_names[raw] = name
+    return name
 
 
 def for_trace(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers as a trace may see them: names lower-case, credentials and cookies left out."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in headers
-        if name not in _NEVER_TRACED
-    }
+    traced = {}
+    for raw, value in headers:
+        name = _traced_names.get(raw)
+        if name is None:
+            name = "" if raw in _NEVER_TRACED else raw.decode("latin-1")
+            if len(_traced_names) < _MAX_NAMES:
+                _traced_names[raw] = name
+        if name:
+            traced[name] = value.decode("latin-1")
+    return traced

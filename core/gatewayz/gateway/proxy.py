@@ -7,7 +7,6 @@ Answers travel on chunk by chunk, as they come.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -16,17 +15,17 @@ from gatewayz import wire
 from gatewayz.gateway.auth import Denied, admit
 from gatewayz.gateway.bodies import ClientLeft, decoded, read_body
 from gatewayz.gateway.echo import Echo
-from gatewayz.gateway.headers import for_client, for_upstream
-from gatewayz.gateway.masking import KeyMasker
-from gatewayz.gateway.refusals import Refusal, answer
+from gatewayz.gateway.headers import for_upstream
+from gatewayz.gateway.refusals import Refusal
+from gatewayz.gateway.relay import Request, refuse, relay
 from gatewayz.gateway.routing import Router, checked_path, format_of
-from gatewayz.gateway.tee import EXCHANGE, MAX_HELD_BYTES, ROUTES
+from gatewayz.gateway.tee import EXCHANGE, ROUTES
 from gatewayz.gateway.upstream import TRANSPORT_ERRORS, UpstreamPool, failure, in_words
-from gatewayz.gateway.watch import ClientWatch
+from gatewayz.gateway.watch import Watch
 from gatewayz.gateway.withhold import UsageWithholder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from multidict import CIMultiDict
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 _OPENAI_HOST = "api.openai.com"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_DEPTH = 8
 
 
 class Proxy:
@@ -53,8 +52,11 @@ class Proxy:
         self._router = Router(config.upstreams, settings.default_provider)
         self._max_body_bytes = settings.max_body_bytes
         self._stream_usage = settings.stream_usage
-        self._pool = UpstreamPool(settings.upstream_connect_timeout_s, settings.upstream_timeout_s)
+        self._pool = UpstreamPool(settings.upstream_connect_timeout_s)
+        self._silence_s = settings.upstream_timeout_s
         self._echo = Echo()
+        # Depth by span id: an upstream whose address is this gateway's would ask without end.
+        self._under_way: dict[str, int] = {}
         self.forwarded: Counter[tuple[str, int]] = Counter()
 
     async def close(self) -> None:
@@ -75,9 +77,9 @@ class Proxy:
         if isinstance(admission, Denied):
             code = "invalid_api_key" if admission.status == 401 else None
             denied = Refusal(admission.status, admission.reason, code=code)
-            await _refuse(send, api, denied)
+            await refuse(send, api, denied)
             return
-        request = _Request(
+        request = Request(
             scope,
             receive,
             send,
@@ -96,9 +98,10 @@ class Proxy:
 
     # -- inferences ----------------------------------------------------------------------------
 
-    async def _infer(self, request: _Request, team: str | None) -> None:
+    async def _infer(self, request: Request, team: str | None) -> None:
         api, exchange = request.api, request.exchange
-        body, model, upstream = b"", "", None
+        body, model, upstream, no_log = b"", "", None, False
+        depth = self._depth_of(request)
         try:
             declared = request.named.get(b"content-length")
             body = await read_body(request.receive, declared, self._max_body_bytes)
@@ -107,7 +110,10 @@ class Proxy:
                 body = decoded(body, encoding, self._max_body_bytes)
                 request.dropped |= {b"content-encoding"}
             seen, model = _peek(body)
+            no_log = seen.no_log
             upstream, routed = self._router.resolve(api, model)
+            if depth >= _MAX_DEPTH:
+                raise _going_round(upstream)
             renamed = routed if routed != model else None
             model = routed
             body = wire.replace_fields(
@@ -117,15 +123,17 @@ class Proxy:
             )
         except Refusal as refusal:
             # It reached no upstream, but whoever looks for the failed call finds it.
-            if exchange is not None:
+            if exchange is not None and not no_log:
                 provider = upstream.name if upstream else self._would_answer(api)
                 exchange.begin(provider, model, body=body, team=team)
-            await _refuse(request.send, api, refusal)
+            await refuse(request.send, api, refusal)
             return
         asks = seen.stream and not seen.wants_usage and self._asks_usage(api, upstream)
         ctx = None
-        if exchange is not None and not seen.no_log:
+        if exchange is not None and not no_log:
             ctx = exchange.begin(upstream.name, model, body=body, team=team)
+            if upstream.host:
+                ctx.set_server(upstream.host, upstream.port)
         sent = for_upstream(
             request.scope["headers"],
             upstream,
@@ -135,9 +143,20 @@ class Proxy:
         )
         if asks:
             body = wire.replace_fields(body, include_usage=True)
-        await self._exchange(
-            request, upstream, sent, body, withholder=UsageWithholder() if asks else None
-        )
+        withholder = UsageWithholder() if asks else None
+        if ctx is None:
+            await self._exchange(request, upstream, sent, body, withholder)
+            return
+        self._under_way[ctx.span_id] = depth
+        try:
+            await self._exchange(request, upstream, sent, body, withholder)
+        finally:
+            del self._under_way[ctx.span_id]
+
+    def _depth_of(self, request: Request) -> int:
+        """Return how many requests of our own, still under way, led to this one."""
+        parent = request.named.get(b"traceparent", b"")[36:52].decode("latin-1")
+        return self._under_way.get(parent, -1) + 1
 
     def _would_answer(self, api: WireFormat) -> str:
         try:
@@ -152,7 +171,7 @@ class Proxy:
 
     # -- everything else -----------------------------------------------------------------------
 
-    async def _forward(self, request: _Request) -> None:
+    async def _forward(self, request: Request) -> None:
         name, status = "", 0
         try:
             upstream = self._router.default(request.api)
@@ -169,7 +188,7 @@ class Proxy:
             status = await self._exchange(request, upstream, sent, body)
         except Refusal as refusal:
             status = refusal.status
-            await _refuse(request.send, request.api, refusal)
+            await refuse(request.send, request.api, refusal)
         finally:
             self.forwarded[name, status] += 1
 
@@ -177,7 +196,7 @@ class Proxy:
 
     async def _exchange(
         self,
-        request: _Request,
+        request: Request,
         upstream: Upstream,
         headers: CIMultiDict[str],
         body: bytes | Message | None,
@@ -187,7 +206,7 @@ class Proxy:
 
         `body` may be the first message of a body that is still coming.
         """
-        watch = ClientWatch(request.receive)
+        watch = Watch(request.receive, self._silence_s)
         found: Answer | None = None
         try:
             if isinstance(body, (bytes, type(None))):
@@ -197,19 +216,20 @@ class Proxy:
                 watch.wait_for(uploaded := asyncio.Event())
                 upload = _uploaded(body, request.receive, uploaded)
                 found = await self._ask(request, upstream, headers, upload)
-            return await self._relay(request, upstream, found, watch, withholder)
+            return await relay(request, upstream, found, watch, withholder)
         except TRANSPORT_ERRORS as error:
             watch.stop()
             return await self._failed(request, upstream, error)
         except Refusal as refusal:
             watch.stop()
-            await _refuse(request.send, request.api, refusal)
+            await refuse(request.send, request.api, refusal)
             return refusal.status
         except asyncio.CancelledError:
-            if not watch.left:
+            if not watch.left and not watch.silent:
                 raise
             watch.forgive()
-            return 0
+            watch.stop()
+            return 0 if watch.left else await self._failed(request, upstream, TimeoutError())
         finally:
             watch.stop()
             if found is not None:
@@ -217,7 +237,7 @@ class Proxy:
 
     async def _ask(
         self,
-        request: _Request,
+        request: Request,
         upstream: Upstream,
         headers: CIMultiDict[str],
         body: bytes | AsyncIterator[bytes] | None,
@@ -230,64 +250,7 @@ class Proxy:
         url = upstream.url(path, scope["query_string"].decode("latin-1"))
         return await self._pool.ask(scope["method"], url, headers, body)
 
-    async def _relay(
-        self,
-        request: _Request,
-        upstream: Upstream,
-        found: Answer,
-        watch: ClientWatch,
-        withholder: UsageWithholder | None,
-    ) -> int:
-        status = found.status
-        if status in _REDIRECTS:
-            # Followed by a client it would carry this gateway's key to whatever place it names.
-            words = f"upstream {upstream.name!r} answered with a redirect ({status}): set its URL to where it leads"
-            raise Refusal(502, words, code="upstream_redirected")
-        headers = for_client(found.raw_headers)
-        named = dict(headers)
-        length = named.get(b"content-length", b"")
-        size = int(length) if length.isdigit() else -1
-        masker = KeyMasker(upstream.key) if status >= 400 and upstream.key else None
-        if masker is not None:
-            headers = [(name, masker.whole(value)) for name, value in headers]
-            if named.get(b"content-encoding", b"identity") != b"identity":
-                await _relay_compressed_error(request.send, found, headers, masker)
-                return status
-        if 0 <= size <= MAX_HELD_BYTES and b"json" in named.get(b"content-type", b""):
-            body = await _whole(found, size)
-            request.started = True
-            await request.send(
-                {"type": "http.response.start", "status": status, "headers": headers}
-            )
-            if masker is not None:
-                body = masker.whole(body)
-            await request.send({"type": "http.response.body", "body": body})
-            return status
-        if withholder is not None:
-            if status != 200 or b"content-encoding" in named:
-                withholder = None
-            else:
-                headers = [item for item in headers if item[0] != b"content-length"]
-        send, read = request.send, found.read
-        request.started = True
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        if size < 0 or size > MAX_HELD_BYTES:
-            watch.now()
-        if withholder is not None:
-            await _stream_withholding(request, found, withholder)
-        elif masker is not None:
-            while chunk := await read():
-                await send(
-                    {"type": "http.response.body", "body": masker.feed(chunk), "more_body": True}
-                )
-            await send({"type": "http.response.body", "body": masker.finish(), "more_body": True})
-        else:
-            while chunk := await read():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        return status
-
-    async def _failed(self, request: _Request, upstream: Upstream, error: BaseException) -> int:
+    async def _failed(self, request: Request, upstream: Upstream, error: BaseException) -> int:
         """Tell the client, and the trace, that an upstream failed; return the status it got."""
         exchange = request.exchange
         if exchange is not None:
@@ -297,34 +260,16 @@ class Proxy:
             # makes the server hang up.
             return 0
         refusal = failure(upstream.name, error)
-        await _refuse(request.send, request.api, refusal)
+        await refuse(request.send, request.api, refusal)
         return refusal.status
 
 
-class _Request:
-    """One request on its way through the proxy."""
-
-    __slots__ = ("api", "dropped", "exchange", "named", "receive", "scope", "send", "started")
-
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        api: WireFormat,
-        named: Mapping[bytes, bytes],
-        dropped: frozenset[bytes],
-        exchange: Exchange | None,
-    ) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.api = api
-        self.named = named
-        self.dropped = dropped
-        self.exchange = exchange
-        self.started = False
+def _going_round(upstream: Upstream) -> Refusal:
+    return Refusal(
+        508,
+        f"upstream {upstream.name!r} leads back to this gateway: check its URL",
+        code="loop_detected",
+    )
 
 
 def _peek(body: bytes) -> tuple[wire.Peek, str]:
@@ -337,12 +282,6 @@ def _peek(body: bytes) -> tuple[wire.Peek, str]:
         msg = "`model` is required: name a model, or upstream/model"
         raise Refusal(400, msg, code="missing_required_parameter", param="model")
     return seen, seen.model
-
-
-async def _refuse(send: Send, api: WireFormat, refusal: Refusal) -> None:
-    headers, body = answer(api, refusal)
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _uploaded(
@@ -358,58 +297,3 @@ async def _uploaded(
             uploaded.set()
             return
         message = await receive()
-
-
-async def _whole(found: Answer, size: int) -> bytes:
-    body = await found.read() if size else b""
-    if len(body) >= size:
-        return body
-    parts = [body]
-    while chunk := await found.read():
-        parts.append(chunk)
-    return b"".join(parts)
-
-
-async def _stream_withholding(
-    request: _Request, found: Answer, withholder: UsageWithholder
-) -> None:
-    send, read = request.send, found.read
-    looking = True
-    while chunk := await read():
-        leaving = withholder.feed(chunk)
-        if looking and withholder.withheld is not None:
-            looking = False
-            if before := leaving[: withholder.place]:
-                await send({"type": "http.response.body", "body": before, "more_body": True})
-            if request.exchange is not None:
-                request.exchange.see(withholder.withheld)
-            leaving = leaving[withholder.place :]
-        if leaving:
-            await send({"type": "http.response.body", "body": leaving, "more_body": True})
-    if rest := withholder.finish():
-        await send({"type": "http.response.body", "body": rest, "more_body": True})
-
-
-async def _relay_compressed_error(
-    send: Send, found: Answer, headers: list[tuple[bytes, bytes]], masker: KeyMasker
-) -> None:
-    """Hand on a compressed error; decompressed where the key had to be masked in it."""
-    body = b""
-    while chunk := await found.read():
-        body += chunk
-        if len(body) > MAX_HELD_BYTES:
-            raise Refusal(502, "the upstream's error is too large to be looked through")
-    reader = zlib.decompressobj(47)
-    try:
-        plain = reader.decompress(body, MAX_HELD_BYTES)
-    except zlib.error:
-        raise Refusal(
-            502, "the upstream's error has an encoding that cannot be looked through"
-        ) from None
-    masked = masker.whole(plain)
-    if masked != plain:
-        body = masked
-        headers = [h for h in headers if h[0] not in {b"content-encoding", b"content-length"}]
-        headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": found.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

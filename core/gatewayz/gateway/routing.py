@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -76,6 +77,7 @@ def format_of(path: str, headers: Mapping[bytes, bytes]) -> WireFormat:
     return "openai"
 
 
+@lru_cache(maxsize=256)
 def checked_path(raw_path: bytes) -> str:
     """Return a path as it came; Refusal 400 for one that would leave /v1/ at the upstream."""
     plain = unquote_to_bytes(raw_path)

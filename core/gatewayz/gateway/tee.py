@@ -25,6 +25,7 @@ from gatewayz.gateway.headers import for_trace
 from gatewayz.gateway.refusals import Refusal
 from gatewayz.gateway.settings import header_attributes
 from gatewayz.settings import Config
+from gatewayz.w3c import parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -66,24 +67,14 @@ class Exchange:
     with what it knows, or not at all, and nothing is traced.
     """
 
-    __slots__ = (
-        "_attributes",
-        "_complete",
-        "_gone",
-        "_held",
-        "_managed",
-        "_model",
-        "_parts",
-        "_provider",
-        "_read",
-        "_receive",
-        "_send",
-        "_start",
-        "_tracer",
-        "api",
-        "capture",
-        "ctx",
-    )
+    # Defaults live on the class: most exchanges need few of them.
+    ctx: InferenceContext | None = None
+    _model = ""
+    _managed = False
+    _complete = False
+    _read = False
+    _start: Message | None = None
+    _gone: asyncio.Task[Message] | None = None
 
     def __init__(
         self,
@@ -99,19 +90,12 @@ class Exchange:
         self._tracer = tracer
         self.api = api
         self.capture = wire.Capture(api=api, request_headers=for_trace(scope["headers"]))
-        self.ctx: InferenceContext | None = None
         self._receive = receive
         self._send = send
         self._provider = provider
         self._attributes = attributes
-        self._model = ""
-        self._managed = False
-        self._complete = False
-        self._read = False
         self._parts: list[bytes] = []
-        self._start: Message | None = None
         self._held: list[Message] = []
-        self._gone: asyncio.Task[Message] | None = None
 
     # -- for an application that knows more ----------------------------------------------------
 
@@ -127,9 +111,11 @@ class Exchange:
             return self.ctx
         self._provider, self._model = provider, model
         headers = self.capture.request_headers
+        parent = None
         # Within an application that traces its requests with OpenTelemetry, its span is the parent.
-        parent = None if not self._managed and _in_host_span() else headers
-        ctx = self._tracer.start_inference(provider, model, operation="chat", parent=parent)
+        if "traceparent" in headers and (self._managed or not _in_host_span()):
+            parent = parse_traceparent(headers["traceparent"], headers.get("tracestate", ""))
+        ctx = self._tracer.start_inference(provider, model, parent=parent)
         self.ctx = ctx
         self.capture.request_body = body
         ctx.capture = self.capture
@@ -174,8 +160,12 @@ class Exchange:
                 self.ctx.set_error(error)
             raise
         finally:
+            # The server's own objects hold the scope: left in it, whole bodies would wait in a
+            # reference cycle for the collector.
+            scope.pop(EXCHANGE, None)
             if self._gone is not None:
                 self._gone.cancel()
+                self._gone = None
             if self.ctx is not None:
                 self.ctx.end(outcome)
 
@@ -253,8 +243,9 @@ class Exchange:
         headers = list(message.get("headers", ()))
         self.capture.status = status = message["status"]
         self.capture.response_headers = noted = for_trace(headers)
-        headers.append((b"x-gatewayz-trace-id", ctx.trace_id.encode()))
-        headers.append((b"traceresponse", ctx.headers()["traceparent"].encode()))
+        traceparent = ctx.headers()["traceparent"].encode()
+        headers.append((b"x-gatewayz-trace-id", traceparent[3:35]))
+        headers.append((b"traceresponse", traceparent))
         message = {**message, "headers": headers}
         length = noted.get("content-length", "")
         if (

@@ -70,11 +70,9 @@ class HttpAnswer:
 class UpstreamPool:
     """Connections to all upstreams. Belongs to one event loop at a time; opens on first use."""
 
-    def __init__(self, connect_timeout_s: float, timeout_s: float) -> None:
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=connect_timeout_s, sock_read=timeout_s or None
-        )
-        self._connect_timeout_s = connect_timeout_s
+    def __init__(self, connect_timeout_s: float) -> None:
+        # How long an answer may take is watched elsewhere, at less cost for every chunk.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._urls: dict[str, URL] = {}

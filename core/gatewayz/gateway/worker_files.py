@@ -67,12 +67,11 @@ class WorkerFiles:
     def join(self) -> str:
         """Become a member, alive until `leave` or the death of this process; return its name.
 
-        Creates the directory (0700) where there is none. Raises SettingsError for one that
-        cannot be used or that other users may write to.
+        Raises SettingsError as `make_private` does.
         """
         if self.worker is not None:
             return self.worker
-        self._make_private()
+        self.make_private()
         worker = f"w{os.getpid()}-{secrets.token_hex(4)}"
         with self._members(exclusive=True):
             life = os.open(self.directory / f"{worker}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -90,7 +89,8 @@ class WorkerFiles:
         """Drop the membership a forked child inherited, without ending the parent's."""
         self.leave()  # closing a duplicate leaves the parent's lock as it is
 
-    def _make_private(self) -> None:
+    def make_private(self) -> None:
+        """Create the directory (0700) where there is none; SettingsError where it cannot be used."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.directory.stat()

@@ -123,16 +123,16 @@ def test_no_secret_is_in_any_log_status_repr_span_or_error(gateway, caplog):
         gw.tracer.flush(10)
         admin = {"authorization": f"Bearer {CANARIES['admin']}"}
         for path in ("status", "config", "trace-context", "health"):
-            request = urllib.request.Request(
-                f"{gw.url}/api/instrumentation/{path}", headers=admin
-            )
+            request = urllib.request.Request(f"{gw.url}/api/instrumentation/{path}", headers=admin)
             with urllib.request.urlopen(request, timeout=10) as found:
                 shown.append(found.read())
         with urllib.request.urlopen(f"{gw.url}/metrics", timeout=10) as found:
             shown.append(found.read())
         shown.append(gw.tracer.status())
         shown += [repr(e) for e in gw.kept.spans]
-        shown += [(repr(i.backend), repr(i.backend and i.backend.settings)) for i in gw.tracer.instances()]
+        shown += [
+            (repr(i.backend), repr(i.backend and i.backend.settings)) for i in gw.tracer.instances()
+        ]
         shown += [r.getMessage() + (r.exc_text or "") for r in caplog.records]
         shown += [request.body for request in sink.requests]
         # The collector's own header does reach the collector, and nobody else.

@@ -81,7 +81,7 @@ class Worker:
 
     def close(self):
         self.backend.open.set()
-        self.tracer.shutdown(5)
+        self.tracer.shutdown(1)
         self.fleet.stop()
 
     def crash(self):

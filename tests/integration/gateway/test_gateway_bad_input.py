@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gatewayz.gateway import create_app
 from gatewayz.errors import SettingsError
+from gatewayz.gateway import create_app
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -196,6 +196,32 @@ async def test_an_upstream_that_never_answers_is_a_504(gateway, upstream):
     assert (await one.event()).outcome == "error"
 
 
+async def test_an_upstream_that_falls_silent_mid_stream_is_given_up(gateway, upstream):
+    gone = asyncio.Event()
+
+    async def answer(asked):
+        await asked.start_events()
+        for _ in range(4):
+            # Slower than the bound in all, but never silent for as long.
+            await asked.send(DELTA)
+            await asyncio.sleep(0.15)
+        await asked.client_gone()
+        gone.set()
+
+    server = await upstream(answer)
+    one = await gateway(OPENAI_BASE_URL=server.base, GATEWAYZ_UPSTREAM_TIMEOUT_S="0.4")
+    seen = b""
+    with pytest.raises(httpx.RemoteProtocolError):
+        async with one.client.stream("POST", **one.chat(model="m", stream=True)) as response:
+            async for part in response.aiter_raw():
+                seen += part
+    assert seen == DELTA * 4
+    await asyncio.wait_for(gone.wait(), 5)
+    event = await one.event()
+    assert (event.outcome, event.error.type) == ("error", "upstream_failed")
+    assert "GATEWAYZ_UPSTREAM_TIMEOUT_S" in event.error.message
+
+
 def reset(asked):
     sock = asked.writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

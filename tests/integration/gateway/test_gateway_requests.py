@@ -38,6 +38,22 @@ HOP_BY_HOP = (
 )
 
 
+class Late:
+    """Passes requests to an application that is made only after this one is served."""
+
+    app = None
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        while True:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+
 async def chat_answer(asked):
     await asked.send_json(ANSWER)
 
@@ -400,6 +416,16 @@ async def test_concurrent_requests_each_leave_one_trace(gateway, upstream):
     assert one.ledger()["delivered"] == 50
 
 
+async def test_an_upstream_that_is_the_gateway_itself_is_found_out(serve, gateway):
+    late = Late()
+    one = await gateway(OPENAI_BASE_URL=await serve(late) + "/v1")
+    late.app = one.app
+    response = await one.client.post(**one.chat(model="m"))
+    assert response.status_code == 508
+    assert "'openai' leads back to this gateway" in response.json()["error"]["message"]
+    assert len({e.trace_id for e in await one.events(9)}) == 1
+
+
 async def test_a_deflated_error_is_read_from_the_copy(gateway, upstream):
     body = zlib.compress(b'{"error":{"message":"no","type":"invalid_request_error"}}')
 
@@ -411,3 +437,23 @@ async def test_a_deflated_error_is_read_from_the_copy(gateway, upstream):
     _, received = await one.stream(one.chat(model="m"))
     assert received == body
     assert (await one.event()).error.message == "no"
+
+
+async def test_what_an_exchange_held_is_gone_with_it_not_when_the_collector_comes(
+    gateway, eventually
+):
+    import gc
+
+    from gatewayz.wire import Capture
+
+    one = await gateway()
+    gc.collect()
+    gc.disable()
+    try:
+        for stream in (False, True):
+            await one.stream(one.chat(stream=stream))
+            await one.stream(one.messages(stream=stream))
+        await one.events(4)
+        await eventually(lambda: not [o for o in gc.get_objects() if isinstance(o, Capture)])
+    finally:
+        gc.enable()

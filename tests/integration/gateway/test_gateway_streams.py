@@ -79,55 +79,59 @@ def in_pieces(body, size):
     return [body[i : i + size] for i in range(0, len(body), size)]
 
 
-def streamed(pieces):
+def streamed(*streams):
+    """Answer each request with the next of the streams, the last one for all that follow."""
+    left = list(streams)
+
     async def answer(asked):
         await asked.start_events()
-        for piece in pieces:
+        for piece in left.pop(0) if len(left) > 1 else left[0]:
             await asked.send(piece)
             await asyncio.sleep(0)
 
     return answer
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+def cuts_of(body):
+    """Return the same body cut inside lines, inside characters, at once."""
+    sizes = (3001, 100_000) if len(body) > 20_000 else (1, 7, 64, 100_000)
+    return [in_pieces(body, size) for size in sizes]
+
+
 @pytest.mark.parametrize("name", STREAMS)
-async def test_without_asking_every_byte_of_a_stream_is_the_upstreams(
-    gateway, upstream, name, size
-):
+async def test_without_asking_every_byte_of_a_stream_is_the_upstreams(gateway, upstream, name):
     body = b"".join(STREAMS[name])
-    if size == 1 and len(body) > 20_000:
-        size = 3001
-    server = await upstream(streamed(in_pieces(body, size)))
+    cuts = cuts_of(body)
+    server = await upstream(streamed(*cuts))
     one = await gateway(OPENAI_BASE_URL=server.base + "/v1", GATEWAYZ_STREAM_USAGE="off")
     request = one.chat(model="m", stream=True)
-    response, received = await one.stream(request)
-    assert response.status_code == 200
-    assert hashlib.sha256(received).hexdigest() == hashlib.sha256(body).hexdigest()
-    assert server.asked[0].json == request["json"]
+    for _ in cuts:
+        response, received = await one.stream(request)
+        assert response.status_code == 200
+        assert hashlib.sha256(received).hexdigest() == hashlib.sha256(body).hexdigest()
+    assert [a.json for a in server.asked] == [request["json"]] * len(cuts)
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
 @pytest.mark.parametrize("name", STREAMS)
-async def test_when_asking_only_the_usage_event_is_withheld(gateway, upstream, name, size):
+async def test_when_asking_only_the_usage_event_is_withheld(gateway, upstream, name):
     before, usage, after = STREAMS[name]
-    body = before + usage + after
-    if size == 1 and len(body) > 20_000:
-        size = 3001
-    server = await upstream(streamed(in_pieces(body, size)))
+    cuts = cuts_of(before + usage + after)
+    server = await upstream(streamed(*cuts))
     one = await gateway(OPENAI_BASE_URL=server.base + "/v1", GATEWAYZ_STREAM_USAGE="ask")
-    _, received = await one.stream(one.chat(model="m", stream=True))
-    assert received == before + after
-    asked = server.asked[0]
-    assert asked.json["stream_options"] == {"include_usage": True}
-    assert asked.header("accept-encoding") == "identity"
-    event = await one.event()
-    if usage:
-        assert event.usage.input_tokens == 30
-        assert event.usage.output_tokens == 12
-        assert event.usage.cache_read_tokens == 20
-        assert event.usage.reasoning_tokens == 5
-    else:
-        assert event.usage is None
+    for _ in cuts:
+        _, received = await one.stream(one.chat(model="m", stream=True))
+        assert received == before + after
+    for asked in server.asked:
+        assert asked.json["stream_options"] == {"include_usage": True}
+        assert asked.header("accept-encoding") == "identity"
+    for event in await one.events(len(cuts)):
+        if usage:
+            assert event.usage.input_tokens == 30
+            assert event.usage.output_tokens == 12
+            assert event.usage.cache_read_tokens == 20
+            assert event.usage.reasoning_tokens == 5
+        else:
+            assert event.usage is None
 
 
 async def test_a_client_that_asks_for_usage_itself_gets_it(gateway, upstream):

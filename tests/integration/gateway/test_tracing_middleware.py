@@ -90,7 +90,7 @@ def host(tracer):
     return app
 
 
-async def test_a_host_applications_answer_is_traced_and_unchanged(serve, host, tracer, memory):
+async def test_a_host_applications_answer_is_traced_and_unchanged(host, tracer, memory, serve):
     async with httpx.AsyncClient(base_url=await serve(host)) as client:
         response = await client.post(CHAT, json=BODY, headers={"x-session-id": "s1"})
     assert response.content == JSONResponse(ANSWER).body
@@ -104,7 +104,7 @@ async def test_a_host_applications_answer_is_traced_and_unchanged(serve, host, t
     assert response.headers["x-gatewayz-cost-usd"] == "0.00045"
 
 
-async def test_a_host_applications_stream_is_traced_under_any_prefix(serve, host, tracer, memory):
+async def test_a_host_applications_stream_is_traced_under_any_prefix(host, tracer, memory, serve):
     async with httpx.AsyncClient(base_url=await serve(host)) as client:
         response = await client.post("/api" + CHAT, json={**BODY, "stream": True})
     assert response.content == DELTA + b"data: [DONE]\n\n"
@@ -112,7 +112,7 @@ async def test_a_host_applications_stream_is_traced_under_any_prefix(serve, host
     assert (event.outcome, event.output["content"]) == ("ok", "hi")
 
 
-async def test_a_host_applications_bug_is_an_error_in_the_trace(serve, host, tracer, memory):
+async def test_a_host_applications_bug_is_an_error_in_the_trace(host, tracer, memory, serve):
     async with httpx.AsyncClient(base_url=await serve(host)) as client:
         response = await client.post("/bad/v1/messages", json=BODY)
     assert response.status_code == 500
@@ -120,7 +120,7 @@ async def test_a_host_applications_bug_is_an_error_in_the_trace(serve, host, tra
     assert (event.outcome, event.error.type) == ("error", "RuntimeError")
 
 
-async def test_other_routes_and_methods_are_left_alone(serve, host, tracer, memory):
+async def test_other_routes_and_methods_are_left_alone(host, tracer, memory, serve):
     async with httpx.AsyncClient(base_url=await serve(host)) as client:
         for response in (
             await client.post("/v1/embeddings", json=BODY),
@@ -132,7 +132,7 @@ async def test_other_routes_and_methods_are_left_alone(serve, host, tracer, memo
     await ended(tracer, memory, 0)
 
 
-async def test_a_client_that_leaves_is_noticed_though_the_host_does_not_look(serve, tracer, memory):
+async def test_a_client_that_leaves_is_noticed_though_the_host_does_not_look(tracer, memory, serve):
     left = asyncio.Event()
 
     async def app(scope, receive, send):
@@ -162,17 +162,20 @@ async def test_a_client_that_leaves_is_noticed_though_the_host_does_not_look(ser
             await app(scope, receive, send)
 
     base = await serve(TracingMiddleware(hosted, tracer))
-    async with httpx.AsyncClient(base_url=base) as client:
-        async with client.stream("POST", CHAT, json={**BODY, "stream": True}) as response:
-            async for _ in response.aiter_raw():
-                break
+    request = {**BODY, "stream": True}
+    async with (
+        httpx.AsyncClient(base_url=base) as client,
+        client.stream("POST", CHAT, json=request) as response,
+    ):
+        async for _ in response.aiter_raw():
+            break
     left.set()
     await asyncio.sleep(0.3)
     (event,) = await ended(tracer, memory)
     assert event.outcome == "abandoned"
 
 
-async def test_a_compressing_middleware_inside_is_read_through(serve, tracer, memory):
+async def test_a_compressing_middleware_inside_is_read_through(tracer, memory, serve):
     app = FastAPI()
     app.add_middleware(GZipMiddleware, minimum_size=10)
     app.add_middleware(TracingMiddleware, tracer=tracer)

@@ -158,7 +158,7 @@ def test_the_reference_names_every_variable_and_does_not_depend_on_the_environme
 
 def test_plugins_prints_the_promised_shape(monkeypatch, capsys):
     monkeypatch.setenv("CONSOLE_ENABLED", "true")
-    monkeypatch.setenv("LOKI_ENABLED", "true")
+    monkeypatch.setenv("GATEWAYZ_NOWHERE_ENABLED", "true")
     assert main(["plugins", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert all(
@@ -168,8 +168,8 @@ def test_plugins_prints_the_promised_shape(monkeypatch, capsys):
     assert rows["console"]["state"] == "active"
     assert rows["console"]["distribution"] == "gatewayz-console"
     assert rows["console"]["hooks"] == ["on_end", "on_score", "export"]
-    assert rows["loki"]["state"] == "failed"
-    assert rows["loki"]["reason"]
+    assert rows["nowhere"]["state"] == "failed"
+    assert rows["nowhere"]["reason"]
     assert rows["prometheus"]["state"] == "disabled"
 
 

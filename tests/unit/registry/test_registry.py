@@ -120,9 +120,9 @@ def test_our_own_flag_wins_where_the_plain_name_is_taken(install, started):
 
 
 def test_enabling_a_backend_that_is_not_installed_says_how_to_install_it(started):
-    row = rows(started(ARIZE_ENABLED="true"))["arize"]
+    row = rows(started(VIEWER_ENABLED="true"))["viewer"]
     assert row["state"] == "failed"
-    assert 'pip install "gatewayz[arize]"' in row["reason"]
+    assert 'pip install "gatewayz[viewer]"' in row["reason"]
     row = rows(started(GATEWAYZ_NOWHERE_ENABLED="true"))["nowhere"]
     assert "nowhere" in row["reason"]
 
