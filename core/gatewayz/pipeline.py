@@ -199,6 +199,17 @@ class Pipeline:
 
     def scored(self, request: ScoreRequest, until: float | None = None) -> None:
         """Offer a score, or keep it while its trace is still open or its completion unknown."""
+        try:
+            self._score(request, until)
+        except Exception:
+            # Objects of the caller's are read there; a surprise costs this one score.
+            logger.exception("a score could not be prepared")
+
+    def knows(self, trace_id: str) -> bool:
+        """Tell whether a span of this trace ended here; any thread."""
+        return self.preparer.scoring.knows(trace_id)
+
+    def _score(self, request: ScoreRequest, until: float | None) -> None:
         now = time.monotonic()
         if until is None:
             until = now + (_SCORE_WAITS_S if request.trace_id else _COMPLETION_WAITS_S)

@@ -117,10 +117,12 @@ class Preparer:
             "provider": _short(ctx._provider) or "",
             "request_model": model,
             "start_time_ns": ctx._start_ns,
-            "user_id": user or _from_parents(ctx, "_user_id") or (inherited and inherited.user_id),
+            "user_id": user
+            or _from_parents(ctx, "_user_id")
+            or _short(inherited and inherited.user_id),
             "session_id": session
             or _from_parents(ctx, "_session_id")
-            or (inherited and inherited.session_id),
+            or _short(inherited and inherited.session_id),
             "team": _short(ctx._team) or _from_parents(ctx, "_team"),
             "environment": _short(ctx._environment) or self._settings.environment,
             "release": release,
@@ -253,7 +255,11 @@ class Preparer:
         if isinstance(error, BaseException):
             module = type(error).__module__
             name = type(error).__qualname__
-            kind = kind or (name if module == "builtins" else f"{module}.{name}")
+            kind = (
+                kind
+                if isinstance(kind, str)
+                else (name if module == "builtins" else f"{module}.{name}")
+            )
             try:
                 message = str(error)
             except Exception:  # noqa: BLE001 - reads attributes of somebody's object
@@ -264,7 +270,8 @@ class Preparer:
             message = error if isinstance(error, str) else ""
         if not isinstance(status, int) or isinstance(status, bool):
             status = None
-        return Error(type=str(kind or "error"), message=message, status=status)
+        named = kind if isinstance(kind, str) and kind else "error"
+        return Error(type=named, message=message, status=status)
 
     def _event(self, given: tuple[str, int, Any]) -> SpanEvent:
         name, time_ns, attributes = given

@@ -47,13 +47,22 @@ class Scoring:
         self._settings = settings
         self._complaints = complaints
         self._completions: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._traces: OrderedDict[str, None] = OrderedDict()
 
     def remember(self, event: Event) -> None:
-        """Note where the completion of an ended span is; the oldest ones are forgotten."""
-        if event.completion_id and self._settings.completion_ids:
+        """Note an ended span's trace, and where its completion is; the oldest are forgotten."""
+        most = self._settings.completion_ids
+        self._traces[event.trace_id] = None
+        if len(self._traces) > most:
+            self._traces.popitem(last=False)
+        if event.completion_id:
             self._completions[event.completion_id] = (event.trace_id, event.span_id)
-            if len(self._completions) > self._settings.completion_ids:
+            if len(self._completions) > most:
                 self._completions.popitem(last=False)
+
+    def knows(self, trace_id: str) -> bool:
+        """Tell whether a span of this trace ended here not too long ago; any thread."""
+        return trace_id in self._traces
 
     def given_with(self, ctx: InferenceContext, event: Event) -> list[ScoreEvent]:
         """Return the scores that a span was given before its end; the last of each name."""

@@ -375,7 +375,7 @@ class InferenceContext(scope.Node):
             return {**before, **more} if before else more
         try:
             return {**(before or {}), **dict(given), **more}
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - a mapping of the caller's own; no setter raises
             self._complain(f"{call}() takes a mapping or keywords, not {type(given).__name__}")
             return {**(before or {}), **more}
 

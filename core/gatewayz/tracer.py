@@ -58,6 +58,7 @@ _UNMEASURED_ITEMS = 16
 # Gather for a moment before preparing: one wake-up and one switch of threads serve many spans.
 _GATHER_S = 0.01
 _TICK_S = 0.5
+_SETTLE_S = 1.0
 
 _OPERATIONS = {"agent": "invoke_agent", "tool": "execute_tool", "embedding": "embeddings"}
 
@@ -250,6 +251,8 @@ class Tracer:
 
         `kind` is chain, agent, tool, retriever, embedding, reranker, guardrail or evaluator.
         """
+        if not isinstance(kind, str):
+            kind = "chain"  # type: ignore[unreachable] # callers are not always type-checked
         ctx = self._begin(kind, _OPERATIONS.get(kind, kind), "", "", parent)
         ctx._name = name
         ctx._user_id = user_id
@@ -287,7 +290,7 @@ class Tracer:
     ) -> _Around:
         """Give everything traced inside the `with` these attributes, where it has none itself."""
         around = _Around(scope.living())
-        listed = () if tags is None else (tags,) if isinstance(tags, str) else tuple(tags)
+        listed = tuple(tags) if isinstance(tags, (list, tuple, set)) else (tags,) if tags else ()
         given = metadata if isinstance(metadata, Mapping) else {}
         around._inherited = scope.Inherited(around._inherited, user_id, session_id, listed, given)
         return around
@@ -658,13 +661,39 @@ class Tracer:
             return None
         return pipeline.preparer.meter.price(provider, (model,), usage, None, service_tier)
 
-    def target(self, completion_id: str) -> tuple[str, str] | None:
-        """Return the trace and span ids of a completion id seen here, or None."""
-        return (
-            None
-            if self._pipeline is None
-            else self._pipeline.preparer.scoring.target(completion_id)
-        )
+    def target(
+        self, completion_id: str | None = None, *, trace_id: str | None = None
+    ) -> tuple[str, str | None] | None:
+        """Return the trace and span ids of a completion, or of a trace, seen here; else None.
+
+        Blocks for a moment where the completion may only just have ended.
+        """
+        found = self._known(completion_id, trace_id)
+        if found is None and self._running and self._drained(_SETTLE_S):
+            found = self._known(completion_id, trace_id)
+        return found
+
+    def _known(
+        self, completion_id: str | None, trace_id: str | None
+    ) -> tuple[str, str | None] | None:
+        pipeline = self._pipeline
+        if pipeline is None:
+            return None
+        if trace_id is None:
+            return pipeline.preparer.scoring.target(str(completion_id))
+        known = self._trace_open(int(trace_id, 16)) or pipeline.knows(trace_id)
+        return (trace_id, None) if known else None
+
+    def _drained(self, timeout_s: float) -> bool:
+        """Have everything that was appended so far prepared now; tell whether that was in time."""
+        marker = _Marker()
+        self._intake.append(marker)
+        self._hurry.set()
+        self._wake.set()
+        try:
+            return marker.reached.wait(max(0.0, timeout_s))
+        finally:
+            self._hurry.clear()
 
     def flush(self, timeout_s: float = 10.0, backend: str | None = None) -> dict[str, Any]:
         """Deliver what was traced so far, waiting at most `timeout_s` seconds.
@@ -675,14 +704,7 @@ class Tracer:
         deadline = time.monotonic() + timeout_s
         if not self._running:
             return {"complete": True, "backends": {}}
-        marker = _Marker()
-        self._intake.append(marker)
-        self._hurry.set()
-        self._wake.set()
-        try:
-            complete = marker.reached.wait(max(0.0, deadline - time.monotonic()))
-        finally:
-            self._hurry.clear()
+        complete = self._drained(timeout_s)
         if self._pipeline is None:
             return {"complete": complete, "backends": {}}
         flushed = self._pipeline.flush(deadline, backend)
@@ -762,7 +784,10 @@ def _named_parent(parent: Any) -> InferenceContext | Remote | None:
     if isinstance(parent, str):
         return parse_traceparent(parent)
     if isinstance(parent, Mapping):
-        return parse_headers(parent)
+        try:
+            return parse_headers(parent)
+        except Exception:  # noqa: BLE001 - a mapping of the caller's own; none of ours raises into a request
+            return None
     return None
 
 

@@ -29,9 +29,15 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
 def main() -> int:
     """Run benches and print what they found; 0 whether or not everything was reached."""
     parser = argparse.ArgumentParser(prog="python -m tests.benches", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[*BENCHES], help="run this one (repeatable)")
-    parser.add_argument("--quick", action="store_true", help="see that everything works, in two minutes")
-    parser.add_argument("--rounds", type=int, help="rounds of each bench, instead of its own number")
+    parser.add_argument(
+        "--only", action="append", choices=[*BENCHES], help="run this one (repeatable)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="see that everything works, in two minutes"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="rounds of each bench, instead of its own number"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     given = parser.parse_args()
     if given.write and (given.only or given.quick):

@@ -51,9 +51,7 @@ class Tee:
                 for name, value in answer.raw_headers
                 if name.lower() not in _HOP_BY_HOP
             ]
-            await send(
-                {"type": "http.response.start", "status": answer.status, "headers": passed}
-            )
+            await send({"type": "http.response.start", "status": answer.status, "headers": passed})
             while chunk := await answer.content.readany():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})

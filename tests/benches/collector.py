@@ -16,7 +16,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from tests.benches.http1 import message, serve
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.benches import servers
@@ -22,19 +23,24 @@ _QUEUE_BYTES = 64 * _MIB
 
 def prompt(options: Options) -> Result:
     """Run the bench of large prompts."""
-    count = options.size(200, 40)
+    count = options.size(100, 40)
     arms = {"small": ("a prompt of 1 KB", 1024), "large": ("a prompt of 1 MB", _MIB)}
 
     def of(arm: str, sink: int) -> dict[str, float]:
         servers.seen(sink)
         address = f"http://127.0.0.1:{sink}"
-        config = {"what": "prompt", "sink": address, "inferences": count, "prompt_bytes": arms[arm][1]}
+        config = {
+            "what": "prompt",
+            "sink": address,
+            "inferences": count,
+            "prompt_bytes": arms[arm][1],
+        }
         figures: dict[str, float] = run_arm("footprint_arm", config)
         check(f"{arm}: spans at the collector", servers.seen(sink)["spans"], figures["inferences"])
         return figures
 
     with servers.collector() as sink:
-        runs = {arm: (lambda arm=arm: of(arm, sink)) for arm in arms}
+        runs = {arm: partial(of, arm, sink) for arm in arms}
         measured = interleaved(runs, options.repeat(5), "prompt")
     p50 = measured.median("large", "p50_us")
     columns = [
@@ -56,7 +62,7 @@ def prompt(options: Options) -> Result:
 
 def memory(options: Options) -> Result:
     """Run the bench of memory behind a dead backend."""
-    count = options.size(100_000, 30_000)
+    count = 100_000
 
     def of() -> dict[str, float]:
         config = {"what": "memory", "inferences": count, "queue_max_bytes": _QUEUE_BYTES}
@@ -93,7 +99,9 @@ def memory(options: Options) -> Result:
         "Accounted for: every inference is held or counted as dropped.",
     ]
     labels = {"dead": "a dead backend"}
-    return Result("Memory behind a dead backend", notes, arms_table(measured, columns, labels), reaches)
+    return Result(
+        "Memory behind a dead backend", notes, arms_table(measured, columns, labels), reaches
+    )
 
 
 _FIRST = """
@@ -123,14 +131,18 @@ def startup(options: Options) -> Result:
     for arm in _PROGRAMS:
         of(arm)  # compiled, and in the file system's cache
     rounds = options.repeat(21) if options.rounds or not options.quick else 5
-    measured = interleaved({arm: (lambda arm=arm: of(arm)) for arm in _PROGRAMS}, rounds, "startup")
+    measured = interleaved({arm: partial(of, arm) for arm in _PROGRAMS}, rounds, "startup")
     imported = measured.difference("import", "bare", "ms")
     facade = measured.difference("facade", "bare", "ms")
     first = measured.median("first", "ms")
     reaches = [
         Reach("import gatewayz, over bare Python", f"{imported:.0f} ms", "≤ 60 ms", imported <= 60),
-        Reach("from gatewayz import AITracer, over it", f"{facade:.0f} ms", "≤ 60 ms", facade <= 60),
-        Reach("first finished inference, whole process", f"{first:.0f} ms", "≤ 400 ms", first <= 400),
+        Reach(
+            "from gatewayz import AITracer, over it", f"{facade:.0f} ms", "≤ 60 ms", facade <= 60
+        ),
+        Reach(
+            "first finished inference, whole process", f"{first:.0f} ms", "≤ 400 ms", first <= 400
+        ),
     ]
     notes = [f"Whole processes, from their start to their end, {rounds} of each in turn."]
     labels = {arm: label for arm, (label, _) in _PROGRAMS.items()}

@@ -26,7 +26,9 @@ def rss_bytes() -> int:
 
 def prompt(config: dict[str, Any]) -> dict[str, float]:
     """Time inferences with a large prompt, content sent, ten back to back, then a flush."""
-    os.environ.update(OTEL_ENABLED="true", OTEL_ENDPOINT=config["sink"], OTEL_CAPTURE_CONTENT="true")
+    os.environ.update(
+        OTEL_ENABLED="true", OTEL_ENDPOINT=config["sink"], OTEL_CAPTURE_CONTENT="true"
+    )
     from gatewayz import AITracer
 
     AITracer.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.benches import servers
@@ -107,7 +108,7 @@ def run(options: Options) -> Result:
     """Run the bench."""
     seconds = options.size(5, 1)
     with servers.collector() as sink:
-        runs = {arm: (lambda arm=arm: _measure(arm, sink, seconds)) for arm in ARMS}
+        runs = {arm: partial(_measure, arm, sink, seconds) for arm in ARMS}
         measured = interleaved(runs, options.repeat(5), "gateway")
     traced = measured.ratio("on", "off", "rps")
     bare = measured.ratio("off", "tee", "rps")

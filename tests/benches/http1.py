@@ -51,7 +51,10 @@ class _Connection(asyncio.Protocol):
 
 def message(body: bytes, kind: str = "application/json", status: str = "200 OK") -> bytes:
     """Return an answer of known length, as it goes over the wire."""
-    return f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 def serve(respond: Responder, ready: Callable[[int], None] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.benches import servers
@@ -56,8 +57,8 @@ def run(options: Options) -> Result:
 
     names: dict[str, frozenset[str]] = {}
     with servers.collector() as sink:
-        runs = {arm: (lambda arm=arm: of(arm, sink)) for arm in ARMS}
-        measured = interleaved(runs, options.repeat(7), "inference")
+        runs = {arm: partial(of, arm, sink) for arm in ARMS}
+        measured = interleaved(runs, options.repeat(5), "inference")
     for ours, theirs in (("on", "by_hand"), ("on_content", "by_hand_content")):
         if names[ours] != names[theirs]:
             msg = f"{ours} and {theirs} send different attributes: {sorted(names[ours] ^ names[theirs])}"

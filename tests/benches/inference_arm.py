@@ -111,10 +111,16 @@ class ByHand:
         labels = ["operation", "provider", "request_model", "response_model"]
         seconds = [0.01 * 2**power for power in range(14)]
         self._duration = Histogram(
-            "gen_ai_client_operation_duration_seconds", "Duration.", [*labels, "error"], buckets=seconds
+            "gen_ai_client_operation_duration_seconds",
+            "Duration.",
+            [*labels, "error"],
+            buckets=seconds,
         )
         self._token_usage = Histogram(
-            "gen_ai_client_token_usage", "Tokens.", [*labels, "type"], buckets=[4**p for p in range(14)]
+            "gen_ai_client_token_usage",
+            "Tokens.",
+            [*labels, "type"],
+            buckets=[4**p for p in range(14)],
         )
         self._requests = Counter(
             "gatewayz_requests", "Requests.", ["provider", "model", "operation", "outcome", "team"]
@@ -170,7 +176,13 @@ class ByHand:
             raise RuntimeError(msg)
 
     def counted(self) -> float:
-        labels = {"provider": PROVIDER, "model": MODEL, "operation": "chat", "outcome": "ok", "team": ""}
+        labels = {
+            "provider": PROVIDER,
+            "model": MODEL,
+            "operation": "chat",
+            "outcome": "ok",
+            "team": "",
+        }
         return self._registry.get_sample_value("gatewayz_requests_total", labels) or 0.0
 
 

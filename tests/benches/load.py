@@ -106,7 +106,9 @@ class Load:
         loop = asyncio.get_running_loop()
         clients = []
         for _ in range(config["connections"]):
-            _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", config["port"])
+            _, client = await loop.create_connection(
+                lambda: Client(self), "127.0.0.1", config["port"]
+            )
             clients.append(client)
         cpu, began = time.process_time(), time.perf_counter()
         if "seconds" in config:
@@ -132,7 +134,10 @@ class Load:
                 self._ask(self._free.popleft(), due)
             else:
                 self._waiting.append(due)
-            if number == self._config["requests"] - 1 and len(self._done) + self._failed == self._sent:
+            if (
+                number == self._config["requests"] - 1
+                and len(self._done) + self._failed == self._sent
+            ):
                 self._finished.set()
 
     def _ask(self, client: Client, due: float) -> None:

@@ -105,7 +105,10 @@ def command() -> str:
 def as_markdown(result: Result) -> str:
     """Return one bench's section."""
     reached = [["To be reached", "Measured", "Limit", ""]]
-    reached += [[r.what, r.measured, r.limit, "reached" if r.reached else "**not reached**"] for r in result.reaches]
+    reached += [
+        [r.what, r.measured, r.limit, "reached" if r.reached else "**not reached**"]
+        for r in result.reaches
+    ]
     parts = [f"## {result.title}", *result.notes, _table(result.table)]
     if result.reaches:
         parts.append(_table(reached))
@@ -136,7 +139,10 @@ def page(results: Sequence[Result], about: Sequence[str], took_s: float) -> str:
         "process, and a run that lost anything is an error, not a figure. On another machine the "
         "times differ; the ratios should not, much.",
         "\n".join(
-            [f"- {today}, `{command()}`, {took_s / 60:.0f} minutes; {verdict}", *(f"- {x}" for x in about)]
+            [
+                f"- {today}, `{command()}`, {took_s / 60:.0f} minutes; {verdict}",
+                *(f"- {x}" for x in about),
+            ]
         ),
         "To run it yourself: `uv run nox -s bench` (`-- --only NAME` for one of them, `-- --quick` "
         "to see it work, `-- --write` to write this page).",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 
 from gatewayz.events import Usage
+from gatewayz.gateway import feedback
 from gatewayz.gateway.admin import Doorkeeper, instrumentation_router
 from gatewayz.gateway.fleet import Fleet
 from gatewayz.gateway.pages import page_routes
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "create_app"]
 
 # Ours, though they live under /v1/: never forwarded to a provider.
-_OWN_ROUTES = frozenset({"/v1/feedback"})
+_OWN_ROUTES = frozenset({feedback.PATH})
 # A backend that takes longer to start must not keep requests waiting.
 _STARTUP_S = 5.0
 _ALIVE = ("/healthz", "/health/liveliness", "/health/liveness")
@@ -74,6 +75,7 @@ def create_app(tracer: Tracer | None = None, environ: Mapping[str, str] | None =
     shutdown_timeout_s = tracer.settings.shutdown_timeout_s
     fleet = Fleet(tracer, environ)
     proxy = Proxy(config)
+    fleet.forwarded = proxy.forwarded
     admin_key = config.settings.admin_api_key
     door = Doorkeeper(admin_key.get_secret_value() if admin_key else None)
 
@@ -108,6 +110,7 @@ def create_app(tracer: Tracer | None = None, environ: Mapping[str, str] | None =
         app.add_api_route(path, _alive, methods=["GET"], include_in_schema=path == "/healthz")
     for path in _READY:
         app.add_api_route(path, _ready, methods=["GET"], include_in_schema=path == "/readyz")
+    app.include_router(feedback.feedback_router(config, fleet))
     app.include_router(instrumentation_router(tracer, environ, fleet=fleet))
     return app
 

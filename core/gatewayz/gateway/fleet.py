@@ -35,6 +35,8 @@ _PUBLISH_EVERY_S = 0.25
 _FOLD_EVERY_S = 1.0
 _POLL_S = 0.02
 _ANSWER_GRACE_S = 1.0
+# How long the other workers may take to say whether they know an id.
+_FIND_S = 2.0
 _FLUSHES = 4
 _STALE_REQUEST_S = 60.0
 _LOG_EVERY_S = 60.0
@@ -59,6 +61,7 @@ class Fleet:
         self._stop = threading.Event()
         self._answered: set[str] = set()
         self._flushing: list[threading.Thread] = []
+        self.forwarded: Mapping[tuple[str, int], int] = {}
         self._logged_at = -_LOG_EVERY_S
         _fleets.add(self)
 
@@ -166,7 +169,13 @@ class Fleet:
                     snapshots[instance.name] = msgspec.Raw(msgspec.json.encode(value))
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything; the others publish
                 self._note("backend '%s': snapshot() failed: %s", instance.name, error)
-        return {"status": self.tracer.status(), "snapshots": snapshots, "instances": self._places()}
+        status = self.tracer.status()
+        forwarded: dict[str, dict[str, int]] = {}
+        for (upstream, answered), count in list(self.forwarded.items()):
+            forwarded.setdefault(upstream, {})[str(answered)] = count
+        if forwarded:
+            status["forwarded"] = forwarded
+        return {"status": status, "snapshots": snapshots, "instances": self._places()}
 
     def _places(self) -> list[dict[str, Any]]:
         places = []
@@ -204,6 +213,26 @@ class Fleet:
                     self._note("backend '%s': merge_snapshots() failed: %s", name, error)
         return None
 
+    # -- what another worker may know ----------------------------------------------------------
+
+    def target(
+        self, completion_id: str | None, trace_id: str | None
+    ) -> tuple[str, str | None] | None:
+        """Return the trace and span ids of a completion, or a trace, that any worker served."""
+        found = self.tracer.target(completion_id, trace_id=trace_id)
+        if found is not None:
+            return found
+        deadline = time.monotonic() + _FIND_S
+        request = {"completion_id": completion_id, "trace_id": trace_id}
+        token, others = self._ask_others(deadline, request)
+        if token is None:
+            return None
+        for answer in self._await_answers(token, others, deadline).values():
+            if answer.get("target"):
+                trace, span = answer["target"]
+                return str(trace), None if span is None else str(span)
+        return None
+
     # -- flush ---------------------------------------------------------------------------------
 
     def flush(self, timeout_s: float, backend: str | None = None) -> dict[str, Any]:
@@ -213,7 +242,7 @@ class Fleet:
         all workers, and how many `workers` were asked and answered. `backend` limits it to one.
         """
         deadline = time.monotonic() + timeout_s
-        token, others = self._ask_others(deadline, timeout_s, backend)
+        token, others = self._ask_others(deadline, {"timeout_s": timeout_s, "backend": backend})
         complete: bool = self.tracer.flush(timeout_s, backend)["complete"]
         answers: dict[str, Mapping[str, Any]] = {}
         if token is not None and self._files is not None:
@@ -229,7 +258,7 @@ class Fleet:
         }
 
     def _ask_others(
-        self, deadline: float, timeout_s: float, backend: str | None
+        self, deadline: float, request: Mapping[str, Any]
     ) -> tuple[str | None, set[str]]:
         if self._files is None or self._files.worker is None:
             return None, set()
@@ -241,11 +270,9 @@ class Fleet:
             token = secrets.token_hex(8)
             self._answered.add(token)
             # The monotonic clock is one for all processes of a machine.
-            self._files.ask(
-                token, {"deadline": deadline, "timeout_s": timeout_s, "backend": backend}
-            )
+            self._files.ask(token, {"deadline": deadline, **request})
         except OSError as error:
-            self._note("cannot ask the other workers to flush: %s", error)
+            self._note("cannot ask the other workers: %s", error)
             return None, set()
         return token, others
 
@@ -289,16 +316,25 @@ class Fleet:
                 # A thread of its own: publishing goes on while a backend takes its time.
                 flushing = threading.Thread(
                     target=self._answer,
-                    args=(token, min(left_s, float(request["timeout_s"])), request.get("backend")),
+                    args=(token, request, left_s),
                     name="gatewayz-flush",
                     daemon=True,
                 )
                 self._flushing.append(flushing)
                 flushing.start()
 
-    def _answer(self, token: str, timeout_s: float, backend: str | None) -> None:
-        answer = {"complete": self.tracer.flush(timeout_s, backend)["complete"]}
-        self._publish()
+    def _answer(self, token: str, request: Mapping[str, Any], left_s: float) -> None:
+        answer: dict[str, Any]
+        if "timeout_s" in request:
+            timeout_s = min(left_s, float(request["timeout_s"]))
+            flushed = self.tracer.flush(timeout_s, request.get("backend"))
+            answer = {"complete": flushed["complete"]}
+            self._publish()
+        else:
+            found = self.tracer.target(
+                request.get("completion_id"), trace_id=request.get("trace_id")
+            )
+            answer = {"target": found}
         try:
             if self._files is not None:
                 self._files.answer(token, answer)

@@ -23,7 +23,7 @@ _KEPT_SNAPSHOTS = 64
 Status = dict[str, Any]
 
 
-def add_up(live: Sequence[Mapping[str, Any]], dead: Iterable[Mapping[str, Any]] = ()) -> Status:
+def add_up(live: Sequence[Mapping[str, Any]], dead: Sequence[Mapping[str, Any]] = ()) -> Status:
     """Return one status for the backends of the live workers, what the dead counted included.
 
     Counters and live pending are added; state, breaker and their reasons are the worst one's;
@@ -38,8 +38,25 @@ def add_up(live: Sequence[Mapping[str, Any]], dead: Iterable[Mapping[str, Any]] 
             if name in total:
                 # The dead have counts, but neither a state nor a breaker any more.
                 _add(total[name], {k: v for k, v in one.items() if _is_count(k, v)})
+    whole: Status = {"backends": total}
+    forwarded = _forwarded([*live, *dead])
+    if forwarded:
+        whole["forwarded"] = forwarded
     errors = [status["error"] for status in live if status.get("error")]
-    return {"backends": total, "error": errors[0]} if errors else {"backends": total}
+    if errors:
+        whole["error"] = errors[0]
+    return whole
+
+
+def _forwarded(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Add up what passed without a trace, by upstream and HTTP status."""
+    total: dict[str, dict[str, int]] = {}
+    for status in records:
+        for upstream, answers in status.get("forwarded", {}).items():
+            counts = total.setdefault(upstream, {})
+            for answered, count in answers.items():
+                counts[answered] = counts.get(answered, 0) + count
+    return total
 
 
 def buried(status: Mapping[str, Any]) -> Status:
@@ -51,7 +68,7 @@ def buried(status: Mapping[str, Any]) -> Status:
         if lost:
             dropped[DIED] = dropped.get(DIED, 0) + lost
         backends[name] = {**one, "pending": 0, "dropped": dropped}
-    return {"backends": backends}
+    return {"backends": backends, "forwarded": status.get("forwarded", {})}
 
 
 def add_departed(
@@ -75,7 +92,9 @@ def add_departed(
     for name, values in snapshots.items():
         merged = merge(name, values) if len(values) > 1 else None
         snapshots[name] = values[-_KEPT_SNAPSHOTS:] if merged is None else [merged]
-    return {"status": {"backends": backends}, "snapshots": snapshots}
+    left = (departed.get("status", {}), *(r.get("status", {}) for r in records))
+    status = {"backends": backends, "forwarded": _forwarded(left)}
+    return {"status": status, "snapshots": snapshots}
 
 
 def _is_count(key: str, value: Any) -> bool:

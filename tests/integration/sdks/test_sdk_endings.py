@@ -85,8 +85,6 @@ async def async_broken_off(c):
         if part.choices and part.choices[0].delta.content:
             break
     del stream, part
-    gc.collect()
-    await asyncio.sleep(0)
 
 
 async def async_closed(c):
@@ -114,8 +112,12 @@ async def async_cancelled(c):
 @pytest.mark.parametrize("leave", [async_broken_off, async_closed, async_cancelled])
 async def test_an_async_stream_its_reader_left_is_abandoned(provider, kept, leave):
     await leave(async_client(provider))
-    gc.collect()
-    await asyncio.sleep(0.01)
+    for _ in range(500):
+        # A dropped stream is closed by the loop, one generator within the other at a time.
+        gc.collect()
+        await asyncio.sleep(0.01)
+        if kept.spans:
+            break
     span = kept.only()
     assert (span.outcome, span.error) == ("abandoned", None)
     assert span.output["content"] == "Grü"
@@ -169,6 +171,10 @@ def test_a_stream_that_fails_is_an_error_and_raises_what_it_raised(provider, kep
         with pytest.raises(Exception) as raised:  # noqa: PT011
             [*stream]
         assert type(raised.value).__name__ in errors
+        # Older SDKs do not close what raised: it ends when it is gone.
+        del raised
+    del stream
+    gc.collect()
     span = kept.only()
     assert span.outcome == "error"
     assert span.error.type

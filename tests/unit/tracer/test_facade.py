@@ -597,3 +597,46 @@ def test_after_shutdown_tracing_is_quietly_off(kept):
         ctx.set_output("x")
     kept.tracer.shutdown(2)
     assert kept.spans == []
+
+
+class Hostile:
+    """An object of a caller's that raises whatever one does with it."""
+
+    def _raise(self, *_):
+        raise RuntimeError("hostile")
+
+    __iter__ = __bool__ = __str__ = __repr__ = __len__ = __eq__ = keys = _raise
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.score("a", 1, completion_id=["x"]),
+        lambda t: t.score("a", 1, trace_id=Hostile()),
+        lambda t: t.score(Hostile(), Hostile(), trace_id="ab" * 16),
+        lambda t: t.trace("n", kind=[]).end(),
+        lambda t: t.attributes(tags=5, user_id=123).__enter__().__exit__(None, None, None),
+        lambda t: t.trace_inference("p", "m", parent=Hostile()).end(),
+        lambda t: t.trace_inference("p", "m", metadata=Hostile(), tags=Hostile()).end(),
+        lambda t: t.start_inference(Hostile(), Hostile(), user_id=Hostile()).end(),
+    ],
+)
+def test_what_a_caller_hands_in_never_ends_tracing(kept, call):
+    call(kept.tracer)
+    with kept.tracer.trace_inference("p", "afterwards"):
+        pass
+    assert flushed(kept)[-1].request_model == "afterwards"
+
+
+def test_inherited_ids_of_any_type_become_text(kept):
+    with kept.tracer.attributes(user_id=123), kept.tracer.trace_inference("p", "m"):
+        pass
+    assert flushed(kept)[0].user_id == "123"
+
+
+def test_flush_after_shutdown_returns_at_once(kept):
+    kept.tracer.shutdown(1)
+    began = time.monotonic()
+    assert kept.tracer.flush(30)["complete"]
+    assert time.monotonic() - began < 5
