@@ -95,6 +95,7 @@ def _measure(arm: str, sink: int, seconds: float) -> dict[str, float]:
         figures["ttft_p99_ms"] = first["ttft_p99_ms"]
         if traced is not None:
             traced.settle("otel", sent)
+            traced.settle("prometheus", sent)
             check("requests on the Prometheus page", traced.counted(), sent)
     if traced is not None:
         found = servers.seen(sink)

@@ -244,8 +244,8 @@ class Handler(BaseHTTPRequestHandler):
         if "gzip" in self.headers.get("accept-encoding", ""):
             raw, sent["content-encoding"] = gzip.compress(raw), "gzip"
         self.send_response(status)
-        for name, value in {**sent, "content-length": str(len(raw))}.items():
-            self.send_header(name, value)
+        for name, text in {**sent, "content-length": str(len(raw))}.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(raw)
 
@@ -272,10 +272,9 @@ class Handler(BaseHTTPRequestHandler):
                     break
                 if number == 2 and model == "error-in-stream":
                     error = {"type": "overloaded_error", "message": "too much"}
-                    part = event({"type": "error", "error": error}, "error")
-                self._part(encode(part) if encode else part)
-                if number == 2 and model == "error-in-stream":
+                    self._part(event({"type": "error", "error": error}, "error"))
                     break
+                self._part(encode(part) if encode else part)
             if encode:
                 self._part(encode(None))
             self.wfile.write(b"0\r\n\r\n")

@@ -62,7 +62,9 @@ def test_a_sitecustomize_that_is_there_runs_all_the_same(tmp_path):
 
 
 def test_nothing_is_loaded_into_a_program_that_uses_no_sdk():
-    code = "import sys; print(*(m in sys.modules for m in ('openai', 'pydantic', 'gatewayz.tracer')))"
+    code = (
+        "import sys; print(*(m in sys.modules for m in ('openai', 'pydantic', 'gatewayz.tracer')))"
+    )
     assert run(sys.executable, "-c", code).stdout.split() == ["False"] * 3
 
 

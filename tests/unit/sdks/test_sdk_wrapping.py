@@ -86,8 +86,11 @@ def test_a_method_that_others_wrapped_since_stays_theirs(tracer, monkeypatch):
 
 def test_a_method_that_others_had_wrapped_before_is_put_back(tracer, monkeypatch):
     inherited = openai.OpenAI.request
-    monkeypatch.setattr(openai.OpenAI, "request", lambda self, *a, **k: inherited(self, *a, **k))
-    theirs = openai.OpenAI.request
+
+    def theirs(self, *args, **kwargs):
+        return inherited(self, *args, **kwargs)
+
+    monkeypatch.setattr(openai.OpenAI, "request", theirs)
     tracer.instrument("openai")
     assert openai.OpenAI.request is not theirs
     tracer.uninstrument("openai")
