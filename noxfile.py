@@ -61,6 +61,12 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def phoenix(session: nox.Session) -> None:
+    """What a real Phoenix makes of the arize backend; installs it (650 MB) on first use."""
+    session.run("python", "-m", "pytest", "tests/heavy", env={"GATEWAYZ_HEAVY": "phoenix"})
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build every wheel; install and use `gatewayz[otel,prometheus]` at both ends of its ranges."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -74,7 +80,7 @@ def package(session: nox.Session) -> None:
             interpreter = str(home / "bin" / "python")
             session.run(
                 "uv", "pip", "install", "-q", "-p", interpreter, "--find-links", str(wheels),
-                "--resolution", resolution, "gatewayz[otel,prometheus,console,gateway,testing]",
+                "--resolution", resolution, "gatewayz[all,testing]",
             )  # fmt: skip
             session.run(interpreter, "-I", "tests/package/smoke.py")
             session.log("works with Python %s, %s versions", python, resolution)

@@ -8,6 +8,7 @@ feeds the lanes; loading never happens on a request.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -16,6 +17,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from gatewayz import scope
@@ -76,6 +79,27 @@ def _weight(value: Any) -> int:
             total += len(content) + 100 if type(content) is str else 300
         return total * len(value) // len(looked)
     return 300
+
+
+class _Bell:
+    """Wakes the preparing thread.
+
+    A span may be ended by a finalizer, which the garbage collector runs in the middle of anything,
+    a wait of the preparing thread included: an Event's lock would then be taken twice by one
+    thread, for ever. `SimpleQueue.put` is made for that.
+    """
+
+    def __init__(self) -> None:
+        self._rung: SimpleQueue[None] = SimpleQueue()
+        self.ring = partial(self._rung.put, None)
+
+    def clear(self) -> None:
+        while not self._rung.empty():
+            self._rung.get()
+
+    def wait(self, timeout_s: float) -> None:
+        with contextlib.suppress(Empty):
+            self._rung.get(timeout=timeout_s)
 
 
 class _Marker:
@@ -167,7 +191,7 @@ class Tracer:
         self._lost = 0
         self._open_spans: dict[int, int] = {}
         self._lock = threading.RLock()
-        self._wake = threading.Event()
+        self._wake = _Bell()
         self._hurry = threading.Event()
         self._ready = threading.Event()
         self._idle = False
@@ -436,7 +460,7 @@ class Tracer:
         intake.append(ctx)
         if self._idle:
             self._idle = False
-            self._wake.set()
+            self._wake.ring()
 
     def _measure(self, ctx: InferenceContext) -> None:
         size = _weight(ctx._input) + _weight(ctx._output)
@@ -469,7 +493,7 @@ class Tracer:
     def _nudge(self) -> None:
         if self._idle:
             self._idle = False
-            self._wake.set()
+            self._wake.ring()
 
     # -- the other thread ------------------------------------------------------------------------
 
@@ -689,7 +713,7 @@ class Tracer:
         marker = _Marker()
         self._intake.append(marker)
         self._hurry.set()
-        self._wake.set()
+        self._wake.ring()
         try:
             return marker.reached.wait(max(0.0, timeout_s))
         finally:
@@ -730,7 +754,7 @@ class Tracer:
         deadline = time.monotonic() + timeout_s
         self.flush(timeout_s)
         self._off = True
-        self._wake.set()
+        self._wake.ring()
         if self._pipeline is not None:
             self._pipeline.close(deadline)
         self._running = False
