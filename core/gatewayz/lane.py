@@ -212,12 +212,16 @@ class Lane:
         waited_from = time.monotonic()
         while True:
             self._signal.clear()
+            # Read in this order: who asks to hurry has appended before.
+            asked = self._hurry
             waiting = len(self.cursor)
-            hurry, self._hurried = self._hurry != self._hurried, self._hurry
+            hurry = asked != self._hurried
             left = waited_from + self._interval_s - time.monotonic()
             if not waiting:
                 if self._stopping or not self._mine():
                     return False
+                # A flush is over when nothing waits: its later batches must not linger either.
+                self._hurried = asked
                 self._signal.wait(1.0)
                 waited_from = time.monotonic()
             elif waiting >= self._policy.batch_units or hurry or self._stopping or left <= 0:

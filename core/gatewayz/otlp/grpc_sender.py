@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayz.answers import MAX_RETRY_AFTER_S
 from gatewayz.errors import DeliveryError, Misconfigured, Refused, Retry, SettingsError, TooLarge
 from gatewayz.otlp.answer import PartialSuccess, read_protobuf, retry_delay_s
-from gatewayz.otlp.headers import Mask, check_headers, user_agent
+from gatewayz.outbound.headers import Mask, check_headers, user_agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -359,17 +359,6 @@ def test_a_web_page_for_an_answer_costs_the_score_and_no_trace(sink):
     assert (rejected.index, "a web page" in rejected.reason) == (1, True)
 
 
-def test_a_certificate_nobody_trusts_is_not_retried():
-    import ssl
-
-    from gatewayz_arize.http import _unanswered
-
-    error = OSError("wrapped")
-    error.__cause__ = ssl.SSLCertVerificationError("bad")
-    error.__cause__.verify_message = "self-signed certificate"
-    assert isinstance(_unanswered(error, 1), Misconfigured)
-
-
 def test_the_destination_names_address_project_and_protocol():
     assert (
         started({"PHOENIX_COLLECTOR_ENDPOINT": "http://p:6006"}).destination()

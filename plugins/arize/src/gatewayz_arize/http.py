@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from gatewayz import Misconfigured, Refused, Retry, raise_for_answer
-from gatewayz.otlp.headers import Mask, check_headers, user_agent
+from gatewayz import Misconfigured, Refused, raise_for_answer
+from gatewayz.outbound.client import HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    import urllib3
 
 __all__ = ["JsonClient", "NoJson"]
 
@@ -32,18 +28,9 @@ class JsonClient:
 
     def __init__(self, address: str, headers: Mapping[str, str]) -> None:
         """Keep address and headers; SettingsError for a header that cannot be sent."""
-        check_headers(headers)
         self._address = address
         self._base_path = urlsplit(address).path.rstrip("/")
-        self._headers = {
-            **headers,
-            "user-agent": user_agent(),
-            "accept": "application/json",
-            "accept-encoding": "identity",
-        }
-        self._mask = Mask(headers)
-        self._pool: urllib3.HTTPConnectionPool | None = None
-        self._pid = 0
+        self._client = HttpClient(address, {**headers, "accept": "application/json"})
 
     def send(self, path: str, value: Any, timeout_s: float, refusals: Collection[int] = ()) -> None:
         """Post a JSON value; return when it was taken.
@@ -82,9 +69,7 @@ class JsonClient:
 
     def close(self) -> None:
         """Close the idle connections. Idempotent."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
+        self._client.close()
 
     def _call(
         self,
@@ -95,44 +80,23 @@ class JsonClient:
         refusals: Collection[int],
         max_bytes: int,
     ) -> tuple[str, bytes]:
-        import urllib3
-
-        from gatewayz.otlp.deadline import total_deadline
-
-        if timeout_s <= 0:
-            msg = "timeout: no time was left for this call"
-            raise Retry(msg)
-        headers = self._headers
-        if body is not None:
-            headers = {**headers, "content-type": "application/json"}
-        try:
-            with total_deadline(timeout_s):
-                answer = self._connections().urlopen(
-                    method,
-                    self._base_path + path,
-                    body=body,
-                    headers=headers,
-                    redirect=False,
-                    retries=False,
-                    timeout=timeout_s,
-                    preload_content=False,
-                    decode_content=False,
-                )
-                content = answer.read(max_bytes + 1, decode_content=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise _unanswered(error, timeout_s) from None
-        if len(content) > max_bytes:
-            answer.close()  # the rest is not read: the connection cannot be used again
-        else:
-            answer.release_conn()
-        shown = self._mask(content[:_SHOWN_BYTES])
+        headers = {} if body is None else {"content-type": "application/json"}
+        answer = self._client.request(
+            method,
+            self._base_path + path,
+            body,
+            timeout_s,
+            headers=headers,
+            max_bytes=max_bytes,
+        )
+        shown = self._client.mask(answer.content[:_SHOWN_BYTES])
         try:
             raise_for_answer(answer.status, answer.headers, shown)
         except Misconfigured as error:
             if answer.status in refusals:
                 raise Refused(str(error)) from None
             raise
-        return answer.headers.get("content-type", "").lower(), content
+        return answer.kind, answer.content
 
     def _decoded(self, path: str, answer: tuple[str, bytes]) -> Any:
         try:
@@ -140,29 +104,3 @@ class JsonClient:
         except msgspec.DecodeError:
             msg = f"{self._address}{path.partition('?')[0]} answered no JSON: is the address right?"
             raise NoJson(msg) from None
-
-    def _connections(self) -> urllib3.HTTPConnectionPool:
-        from gatewayz.otlp.deadline import new_pool
-
-        # A forked child must not write into its parent's connections.
-        if self._pool is None or self._pid != os.getpid():
-            secure = urlsplit(self._address).scheme == "https"
-            context = ssl.create_default_context() if secure else None
-            self._pool, self._pid = new_pool(self._address, context), os.getpid()
-        return self._pool
-
-
-def _unanswered(error: Exception, timeout_s: float) -> Misconfigured | Retry:
-    import urllib3
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Misconfigured(f"TLS: {cause.verify_message}")
-        if isinstance(cause, urllib3.exceptions.NewConnectionError):
-            return Retry(f"connection: {cause.__cause__ or 'refused'}")
-        if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return Retry(f"timeout: no complete answer within {timeout_s:g} s")
-        reason = next((a for a in cause.args if isinstance(a, BaseException)), None)
-        cause = cause.__cause__ or cause.__context__ or reason
-    return Retry(f"connection: {type(error).__name__}")

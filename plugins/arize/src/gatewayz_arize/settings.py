@@ -20,7 +20,7 @@ from pydantic import (
 
 from gatewayz import BackendSettings
 from gatewayz.errors import SettingsError
-from gatewayz.otlp.headers import check_headers
+from gatewayz.outbound.headers import check_headers
 from gatewayz.settings import Flag, HttpUrlStr
 
 __all__ = ["ArizeSettings"]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from gatewayz.errors import SettingsError
-from gatewayz.otlp.headers import check_headers
+from gatewayz.outbound.headers import check_headers
 from gatewayz.settings import BackendSettings, Flag, HttpUrlStr
 
 __all__ = ["LokiSettings"]

@@ -24,7 +24,7 @@ from pydantic import (
 
 from gatewayz import BackendSettings
 from gatewayz.errors import SettingsError
-from gatewayz.otlp.headers import check_headers
+from gatewayz.outbound.headers import check_headers
 from gatewayz.settings import Flag, HttpUrlStr, parse_flag
 
 __all__ = ["OtelSettings", "parse_headers", "parse_resource_attributes"]
