@@ -8,24 +8,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from gatewayz.registry import Instance
     from gatewayz.tracer import Tracer
 
 __all__ = ["Canary", "send_canary"]
 
 
 class Canary(NamedTuple):
-    """What became of a canary: by enabled backend, None where it was delivered, else why not."""
+    """What became of a canary: by enabled backend, None where it was delivered, else why not.
+
+    `destinations` tells of the same backends where records go: there the canary can be looked at.
+    """
 
     trace_id: str
     span_id: str
     backends: dict[str, str | None]
+    destinations: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the admin endpoint `test-trace` answers it."""
         return {
             "trace_id": self.trace_id,
             "backends": {
-                name: {"delivered": reason is None, "reason": reason}
+                name: {
+                    "delivered": reason is None,
+                    "reason": reason,
+                    "destination": self.destinations.get(name, ""),
+                }
                 for name, reason in self.backends.items()
             },
         }
@@ -60,7 +69,17 @@ def send_canary(
             for name, status in after.items()
             if status["state"] != "disabled"
         },
+        {i.name: _destination(i) for i in tracer.instances() if i.enabled},
     )
+
+
+def _destination(instance: Instance) -> str:
+    if instance.backend is None:
+        return ""
+    try:
+        return instance.backend.destination()
+    except Exception:  # noqa: BLE001 - a plugin may raise anything: the canary's fate is told all the same
+        return ""
 
 
 def _why_not(

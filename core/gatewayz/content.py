@@ -81,6 +81,8 @@ def clean_text(value: Any, max_chars: int = _TEXT_CHARS) -> str:
     """
     if value is None:
         return ""
+    if type(value) is str and len(value) <= max_chars and value.isascii() and "\0" not in value:
+        return value
     if type(value) is not str:
         plain = _plain(value)
         if isinstance(plain, str):

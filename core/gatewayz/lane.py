@@ -48,6 +48,7 @@ class Lane:
         self.selection = selection
         self.hooks = frozenset(hooks)
         self.failed: str | None = None
+        self.threadless = False
         self._hooks = hooks
         self._policy = policy
         settings = backend.settings
@@ -91,7 +92,18 @@ class Lane:
     def start(self) -> None:
         """Start the thread; the backend's `startup` runs on it."""
         with self._lock:
-            self._spawn()
+            try:
+                self._spawn()
+            except RuntimeError:
+                # The interpreter is ending and starts no thread any more: `finish_here` delivers.
+                self._thread = None
+                self.threadless = True
+
+    def finish_here(self, deadline: float) -> None:
+        """Deliver on the calling thread what waits, where no thread could be started any more."""
+        self.stop(deadline)
+        self._thread = threading.current_thread()
+        self._run()
 
     def wait_started(self, timeout_s: float) -> bool:
         """Wait until `startup` has returned or failed; tell whether it did within the time."""
@@ -311,7 +323,7 @@ class Lane:
         failure: Exception | None = None
         rejected: Sequence[Any] = ()
         try:
-            rejected = self._hooks["export"](records, self._timeout_s) or ()
+            rejected = self._hooks["export"](records, self._time_left_s()) or ()
         except Exception as raised:  # noqa: BLE001 - an export may raise anything; it is this backend's alone
             failure = raised
         with self._lock:
@@ -324,6 +336,11 @@ class Lane:
         if self._delivery.needs_company and len(self.cursor) and self._fill():
             self._delivery.chunks.rotate(-1)
         return pause
+
+    def _time_left_s(self) -> float:
+        if not self._stopping:
+            return self._timeout_s
+        return min(self._timeout_s, max(0.1, self._stop_by - time.monotonic()))
 
     def _strip(self, unit: Unit) -> bool:
         """Translate one unit that is too large again without its content; False if that was tried."""

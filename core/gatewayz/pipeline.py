@@ -282,12 +282,14 @@ class Pipeline:
         """Wait until every backend's `startup` has returned or failed."""
         deadline = time.monotonic() + timeout_s
         for lane in self.lanes:
+            if lane.threadless:
+                continue
             lane.wait_started(max(0.0, deadline - time.monotonic()))
 
     def flush(self, deadline: float, backend: str | None) -> bool:
         """Deliver what is in the journal now; tell whether all of it was settled in time."""
         seq = self._journal.seq
-        lanes = [x for x in self.lanes if backend is None or x.name == backend]
+        lanes = [x for x in self.lanes if backend in {None, x.name} and not x.threadless]
         for lane in lanes:
             lane.hurry()
         while True:
@@ -301,6 +303,8 @@ class Pipeline:
         for lane in self.lanes:
             lane.stop(deadline)
         for lane in self.lanes:
+            if lane.threadless:
+                lane.finish_here(deadline)
             lane.join(deadline - time.monotonic())
         left = {x.name: x.cursor.ledger()["pending"] for x in self.lanes}
         missing = ", ".join(f"{count} to {name}" for name, count in left.items() if count)

@@ -117,16 +117,14 @@ class Preparer:
             "provider": _short(ctx._provider) or "",
             "request_model": model,
             "start_time_ns": ctx._start_ns,
-            "user_id": user
-            or _from_parents(ctx, "_user_id")
-            or _short(inherited and inherited.user_id),
-            "session_id": session
-            or _from_parents(ctx, "_session_id")
-            or _short(inherited and inherited.session_id),
-            "team": _short(ctx._team) or _from_parents(ctx, "_team"),
+            "user_id": user,
+            "session_id": session,
+            "team": _short(ctx._team),
             "environment": _short(ctx._environment) or self._settings.environment,
             "release": release,
         }
+        if ctx._up is not None:
+            self._inherit(ctx, fields)
         name = _short(ctx._name)
         fields["name"] = name or (f"{operation} {model}".rstrip() if kind == "generation" else kind)
         if ctx._parent_id is not None:
@@ -150,6 +148,15 @@ class Preparer:
         if prompt is not None:
             fields["prompt"] = prompt
         return fields
+
+    def _inherit(self, ctx: InferenceContext, fields: dict[str, Any]) -> None:
+        """Fill in who it is for from what is around the span, where itself it does not say."""
+        inherited = ctx._inherited
+        for name in ("user_id", "session_id", "team"):
+            fields[name] = fields[name] or _from_parents(ctx, f"_{name}")
+        if inherited is not None:
+            fields["user_id"] = fields["user_id"] or _short(inherited.user_id)
+            fields["session_id"] = fields["session_id"] or _short(inherited.session_id)
 
     def _prompt(self, ctx: InferenceContext, reading: Reading | None) -> Prompt | None:
         if ctx._prompt is None:
@@ -192,6 +199,8 @@ class Preparer:
         return None
 
     def _content(self, ctx: InferenceContext, read: Reading | None, fields: dict[str, Any]) -> None:
+        if not self.content:
+            return
         given = {"input_json": ctx._input, "output_json": ctx._output, "tools_json": ctx._tools}
         if read is not None:
             if ctx._input is None and not read.omit_input:
@@ -203,7 +212,7 @@ class Preparer:
             if ctx._tools is None and not read.omit_input:
                 given["tools_json"] = read.tools or None
         for name, value in given.items():
-            if value is None or not self.content:
+            if value is None:
                 continue
             raw, _ = to_content(value)
             if raw is not None and self._settings.redact_secrets:
@@ -288,6 +297,9 @@ class Preparer:
 def _short(value: Any) -> str | None:
     if value is None:
         return None
+    # As in `clean_text`, whose call it spares: a dozen values of every span are like this.
+    if type(value) is str and len(value) <= _NAME_CHARS and value.isascii() and "\0" not in value:
+        return value or None
     return clean_text(value, _NAME_CHARS) or None
 
 

@@ -33,7 +33,7 @@ from gatewayz.errors import SettingsError
 from gatewayz.events import Cost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from genai_prices.data_snapshot import DataSnapshot
@@ -138,6 +138,7 @@ class PriceBook:
         """Read the price file, if one is given; SettingsError names what is wrong with it."""
         self._overrides = {} if overrides is None else _read_file(overrides)
         self._library: _Library | None = None
+        self._snapshot: Callable[[], DataSnapshot] | None = None
         self._missing = False
 
     def warm(self) -> None:
@@ -165,11 +166,16 @@ class PriceBook:
         provider, model = provider.strip().lower(), model.strip().lower()
         if not model or len(model) > _MAX_NAME_CHARS or len(provider) > _MAX_NAME_CHARS:
             return None
-        with decimal.localcontext(_EXACT):
+        # As `decimal.localcontext` does, without its copy of the context, which takes most of the time.
+        before = decimal.getcontext()
+        decimal.setcontext(_EXACT)
+        try:
             override = self._override(provider, model)
             if override is not None:
                 return _multiplied(override, usage, "prices")
             return self._library_cost(provider, model, usage, at_ns, service_tier)
+        finally:
+            decimal.setcontext(before)
 
     def _override(self, provider: str, model: str) -> _Flat | None:
         if not self._overrides:
@@ -208,15 +214,18 @@ class PriceBook:
         """Return the library's prices, importing it at first; new ones where it updated them."""
         if self._missing:
             return None
-        try:
-            from genai_prices.data_snapshot import get_snapshot
-        except ImportError as error:
-            self._missing = True
-            logger.warning(
-                "no costs but those of GATEWAYZ_PRICES: genai-prices cannot be imported: %s", error
-            )
-            return None
-        snapshot, library = get_snapshot(), self._library
+        if self._snapshot is None:
+            try:
+                from genai_prices.data_snapshot import get_snapshot
+            except ImportError as error:
+                self._missing = True
+                logger.warning(
+                    "no costs but those of GATEWAYZ_PRICES: genai-prices cannot be imported: %s",
+                    error,
+                )
+                return None
+            self._snapshot = get_snapshot
+        snapshot, library = self._snapshot(), self._library
         if library is None or library.snapshot is not snapshot:
             library = self._library = _Library(snapshot, {}, {})
         return library

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
+import importlib
 import logging
 import os
 import sys
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gatewayz.pipeline import Pipeline
     from gatewayz.registry import Instance
     from gatewayz.settings import Config, CoreSettings
+    from gatewayz.wire import Reading
 
     F = TypeVar("F", bound=Callable[..., Any])
     Making = Callable[[], Event | ScoreEvent | None]
@@ -59,7 +62,10 @@ _MEASURED_ITEMS = 16
 # A handful of waiting spans is no danger to memory: measuring starts when they pile up.
 _UNMEASURED_ITEMS = 16
 # Gather for a moment before preparing: one wake-up and one switch of threads serve many spans.
-_GATHER_S = 0.01
+_GATHER_S = 0.05
+# How long the interpreter is held at a stretch. Getting it back costs some ten switches of threads
+# beside a busy event loop, which lets go of it with each of its callbacks.
+_HOLD_S = 0.001
 _TICK_S = 0.5
 _SETTLE_S = 1.0
 
@@ -507,7 +513,7 @@ class Tracer:
             self._running = True
             if not self._exit_hooked:
                 self._exit_hooked = True
-                atexit.register(_at_exit, weakref.ref(self))
+                _deliver_at_exit(self)
             self._thread = threading.Thread(target=self._run, name="gatewayz-prepare", daemon=True)
             self._thread.start()
 
@@ -572,7 +578,7 @@ class Tracer:
     def _drain(self) -> None:
         pipeline = self._pipeline
         intake = self._intake
-        done = 0
+        since = time.perf_counter()
         while intake:
             try:
                 item = intake.popleft()
@@ -594,10 +600,10 @@ class Tracer:
                 pipeline.direct(item.event, item.backend)
             else:
                 pipeline.scored(item)
-            done += 1
-            if not done % 8:
+            if time.perf_counter() - since > _HOLD_S:
                 # Let go of the interpreter: a request's thread may be waiting for it.
                 time.sleep(0)
+                since = time.perf_counter()
         if pipeline is not None:
             if self._lost:
                 lost, self._lost = self._lost, 0
@@ -684,6 +690,23 @@ class Tracer:
         if pipeline is None:
             return None
         return pipeline.preparer.meter.price(provider, (model,), usage, None, service_tier)
+
+    @property
+    def wants_content(self) -> bool:
+        """Tell whether any backend gets what was said."""
+        return self._pipeline is None or self._pipeline.preparer.content
+
+    def price_of(self, reading: Reading, ctx: InferenceContext, model: str) -> Cost | None:
+        """Return what the exchange of `ctx` cost by what it used, or None where that is unknown.
+
+        `model` is the one asked for, where the answer names none that has a price. The trace will
+        say the same.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            return None
+        models = (reading.response_model, model)
+        return pipeline.preparer.meter.price_of(reading, ctx._provider, models, ctx._start_ns)
 
     def target(
         self, completion_id: str | None = None, *, trace_id: str | None = None
@@ -819,6 +842,21 @@ def _anything_enabled(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("GATEWAYZ_CONFIG")) or any(
         name.endswith("_ENABLED") and value for name, value in environ.items()
     )
+
+
+def _deliver_at_exit(tracer: Tracer) -> None:
+    """Have the tracer shut down when the interpreter ends, while SDKs still work.
+
+    A script may end while its backends still load. By the time of `atexit`, executors are closed;
+    so ask to be called before theirs are, as they do it themselves, and at `atexit` all the same.
+    """
+    importlib.import_module("concurrent.futures.thread")
+    hook = functools.partial(_at_exit, weakref.ref(tracer))
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending already
+            register(hook)
+    atexit.register(hook)
 
 
 def _at_exit(alive: weakref.ref[Tracer]) -> None:

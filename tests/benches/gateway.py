@@ -135,7 +135,7 @@ def run(options: Options) -> Result:
         f"processes that write and read bytes; at the highest rate here they took {share:.0%} of "
         "their core.",
         f"Delivered: every request ({measured.median('on', 'sent'):,.0f} in each run) once at the "
-        f"collector and in the Prometheus page; {behind:.1f} s after the last answer the last span "
+        f"collector and in the Prometheus page; {behind:.1f} s after the clients had ended the last span "
         "was delivered, and the CPU time includes that.",
     ]
     return Result("The gateway", notes, arms_table(measured, _COLUMNS, ARMS), reaches)

@@ -12,11 +12,13 @@ What a fenced block is decides what is done with it:
 - any other: shown, not run.
 
 Ports of this machine are exchanged for free ones, 4318 (where a collector listens) for a recording
-sink; a provider's address for a gateway that echoes. Nothing leaves the machine.
+sink; a provider's address for a gateway that echoes, Langfuse's cloud for the stand-in that the
+plugin is tested with. Nothing leaves the machine.
 """
 
 import contextlib
 import dataclasses
+import importlib.util
 import os
 import re
 import shutil
@@ -41,6 +43,9 @@ _SERVER = re.compile(
     r"(?:\w+=\S+ )*(?:gatewayz serve|gatewayz demo(?!.* --once)|uvicorn)\b(?!.*\|\|)"
 )
 _COLLECTORS = {"4318"}
+_LANGFUSE = "https://cloud.langfuse.com"
+# The keys that the pages write.
+_LANGFUSE_KEYS = {"pk-lf-xxxxxxxx": "sk-lf-xxxxxxxx"}
 # The console backend's lines: what a script may print on standard error.
 _TRACE_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3}  |  +(?:in|out)  ")
 
@@ -184,6 +189,17 @@ class Server:
         assert "Traceback" not in self.output(), self.output()
 
 
+def _langfuse_server():
+    """Return the stand-in for Langfuse of the plugin's own tests; it knows the pages' keys."""
+    home = ROOT / "plugins" / "langfuse" / "tests" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("langfuse_stand_in", home)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    server = module.LangfuseServer()
+    server.keys = _LANGFUSE_KEYS
+    return server
+
+
 def _listening(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", int(port))) == 0
@@ -203,6 +219,7 @@ class Reader:
     def __init__(self, directory, provider):
         self.directory = directory
         self.sink = RecordingSink()
+        self.langfuse = _langfuse_server()
         self._stack = contextlib.ExitStack()
         self._provider = provider
         self._ports = {}
@@ -217,8 +234,10 @@ class Reader:
 
     def __enter__(self):
         self._stack.enter_context(self.sink)
-        # The reader's collector stands where OpenTelemetry's default says.
+        self._stack.enter_context(self.langfuse.sink)
+        # The reader's collector stands where OpenTelemetry's default says, Langfuse where its does.
         self.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = self.sink.url
+        self.environ["LANGFUSE_HOST"] = self.langfuse.url
         return self
 
     def __exit__(self, *_):
@@ -332,9 +351,10 @@ class Reader:
     # -- this machine instead of the reader's ----------------------------------------------------
 
     def _here(self, text):
-        return _PORT.sub(
+        text = _PORT.sub(
             lambda m: f"127.0.0.1:{self._port(m[1])}" if m[1] else self._port(m[2]), text
         )
+        return text.replace(_LANGFUSE, self.langfuse.url)
 
     def _port(self, shown):
         if shown in _COLLECTORS:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check all; status 1 where a backend fails, 2 where a setting is wrong."""
+    from gatewayz.cli.hidden import hidden
     from gatewayz.cli.sections import all_sections, quiet_logs, suspects
     from gatewayz.gateway.sections import owned
     from gatewayz.registry import discover, open_instances
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         # A disabled backend's settings are nobody's problem yet.
         errors = [s.problem for s in sections if s.problem and s.title not in kinds]
         errors += _whole_gateway(config) if not errors else []
-        warnings = suspects(sections, config.environ)
+        warnings = suspects(sections, config.environ) + hidden()
         off = not errors and not load(CoreSettings, config, known=owned)[0].tracing_enabled
         results = [] if errors or off else _reach_all(send=arguments.send)
     failed = [r["name"] for r in results if not r["ok"]]

@@ -178,22 +178,24 @@ class _Admin:
 
     async def backend_status(self, backend: str) -> dict[str, Any]:
         """Show one backend (`langfuse`, `langfuse/team-a`); 404 for one that does not exist."""
-        if backend == "langfuse":
-            return await self._blocking(lambda: _langfuse(self._known(backend), self._tracer))
-        self._known(backend)
+        instance = self._known(backend)
+        if instance.name == "langfuse":
+            return await self._blocking(lambda: _langfuse(instance, self._tracer))
         status = await self._blocking(self._fleet.status)
-        found: dict[str, Any] = status["backends"][backend]
+        found: dict[str, Any] = status["backends"][instance.name]
         return found
 
     async def backend_flush(
         self, backend: str, timeout_s: float = Query(_FLUSH_S, gt=0, le=_MAX_FLUSH_S)
     ) -> dict[str, Any]:
         """Deliver now what waits for one backend, in every worker; answer what came of it."""
-        self._known(backend)
-        return await self._blocking(lambda: self._fleet.flush(timeout_s, backend))
+        name = self._known(backend).name
+        return await self._blocking(lambda: self._fleet.flush(timeout_s, name))
 
     def _known(self, name: str) -> Instance:
         instances = {i.name: i for i in self._tracer.instances()}
+        if name not in instances:
+            name = _ALIASES.get(name, name)
         if name not in instances:
             raise HTTPException(
                 404, {"error": f"there is no backend {name!r}", "backends": sorted(instances)}
@@ -240,7 +242,7 @@ class _Admin:
     async def test_trace(
         self, timeout_s: float = Query(_FLUSH_S, gt=0, le=_MAX_FLUSH_S)
     ) -> dict[str, Any]:
-        """Send one made-up inference to every backend from this worker, and tell who took it."""
+        """Send one made-up inference to every backend from this worker; tell who took it, and where."""
         canary = await self._blocking(lambda: send_canary(self._tracer, timeout_s))
         return canary.as_json()
 
@@ -251,6 +253,8 @@ class _Admin:
         return {"logged": True, "id": mark, "logger": logger.name, "level": "WARNING"}
 
 
+# By another name where no backend has that one.
+_ALIASES = {"tempo": "otel"}
 _ILL = frozenset({"open", "half_open", "misconfigured"})
 
 

@@ -107,11 +107,12 @@ def _score(fleet: Fleet, given: dict[str, Any]) -> dict[str, Any]:
     found = fleet.target(completion_id, trace_id.lower() if trace_id else None)
     if found is None:
         which = "completion_id" if completion_id else "trace_id"
-        raise Refusal(
-            404,
-            f"this {which} is not known here; ids are remembered for GATEWAYZ_COMPLETION_IDS answers",
-            param=which,
-        )
+        words = f"this {which} is not known here: "
+        if any(row["state"] == "active" for row in fleet.status()["backends"].values()):
+            words += "ids are remembered for the last GATEWAYZ_COMPLETION_IDS answers"
+        else:
+            words += "no backend is enabled, so nothing is traced"
+        raise Refusal(404, words, param=which)
     fleet.tracer.score(
         name,
         given["value"],

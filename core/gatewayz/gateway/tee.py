@@ -267,6 +267,9 @@ class Exchange:
         cost = self._cost()
         if cost is not None and self._start is not None:
             self._start["headers"].append((b"x-gatewayz-cost-usd", cost))
+        if not self._tracer.wants_content:
+            # What waits to be prepared should be small: memory that was used just now is faster.
+            self.capture.forget()
         await self._release()
 
     async def _release(self) -> None:
@@ -280,14 +283,9 @@ class Exchange:
     def _cost(self) -> bytes | None:
         reading = wire.read(self.capture)
         amount = reading.cost_usd
-        if amount is None and reading.usage is not None:
-            for model in dict.fromkeys((reading.response_model, self._model)):
-                cost = model and self._tracer.price(
-                    self._provider or self.api, model, reading.usage, reading.service_tier
-                )
-                if cost:
-                    amount = cost.amount_usd
-                    break
+        if amount is None and self.ctx is not None:
+            cost = self._tracer.price_of(reading, self.ctx, self._model)
+            amount = None if cost is None else cost.amount_usd
         return None if amount is None else format(amount.normalize(), "f").encode()
 
 

@@ -11,10 +11,12 @@ import threading
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Literal
 
+from gatewayz.events import ScoreEvent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatewayz.events import Event, ScoreEvent
+    from gatewayz.events import Event
 
 __all__ = ["Cursor", "Entry", "MemoryJournal"]
 
@@ -38,7 +40,13 @@ class Entry:
     def bare(self) -> Event | ScoreEvent:
         """Return the event without content, made once for all backends that get none."""
         if self._bare is None:
-            self._bare = self.event if self.kind == "score" else self.event.without_content()  # type: ignore[union-attr]
+            event = self.event
+            if isinstance(event, ScoreEvent) or (
+                event.input_json is None and event.output_json is None and event.tools_json is None
+            ):
+                self._bare = event
+            else:
+                self._bare = event.without_content()
         return self._bare
 
 

@@ -11,7 +11,7 @@ from gatewayz.wire.body import Peek, peek, replace_fields
 from gatewayz.wire.capture import Capture
 from gatewayz.wire.exchange import read, read_answer
 from gatewayz.wire.identity import Identity, identity
-from gatewayz.wire.reading import Reading
+from gatewayz.wire.reading import Priced, Reading
 from gatewayz.wire.sse import SseEvent, SseSplitter
 from gatewayz.wire.usage import cost_from, usage_from
 
@@ -19,6 +19,7 @@ __all__ = [
     "Capture",
     "Identity",
     "Peek",
+    "Priced",
     "Reading",
     "SseEvent",
     "SseSplitter",

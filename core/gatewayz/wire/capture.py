@@ -50,6 +50,14 @@ class Capture:
         """Return the approximate size in memory, in bytes."""
         return len(self.request_body) + self._used + self._tail + 2000
 
+    def forget(self) -> None:
+        """Let go of all that was said, once it was read and where nobody wants the content."""
+        self.request_body = b""
+        self.chunks = []
+        self._used = self._tail = 0
+        if self.reading is not None:
+            self.reading.input = self.reading.output = self.reading.tools = None
+
     def add(self, chunk: bytes, time_ns: int) -> None:
         """Keep one chunk of the answer, as it came; O(1) on average."""
         cost = len(chunk) + _CHUNK_OVERHEAD_BYTES

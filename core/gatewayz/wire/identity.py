@@ -7,6 +7,7 @@ and among headers the first of the lists below. Nothing here chooses a credentia
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -106,14 +107,17 @@ def asks(value: str) -> bool:
 
 def identity(headers: Mapping[str, str], body: Mapping[str, Any]) -> Identity:
     """Return what a request's headers (lower-case names) and decoded body say about its maker."""
-    named = {
-        name: value.strip()
-        for name, value in headers.items()
-        if name in _NAMED or name.startswith(_METADATA_PREFIXES) or name.endswith("-session-id")
-    }
+    named = {name: value.strip() for name, value in headers.items() if _tells(name)}
     metadata = mapping(body.get("metadata"))
     if not named and not metadata and body.keys().isdisjoint(_BODY_NAMES):
         return Identity()
+    if not named and not metadata:
+        # Most requests say at most who asks, in the body: nothing else needs to be looked for.
+        return Identity(
+            user_id=_text(body.get("safety_identifier")) or _text(body.get("user")),
+            session_id=_text(body.get("session_id")) or _text(body.get("litellm_session_id")),
+            metadata=dict(list(mapping(body.get("trace")).items())[:_MAX_KEYS]),
+        )
     user_in_body, session_in_body = _parse_user_id(_text(metadata.get("user_id")))
     extra: dict[str, Any] = {k: v for k, v in metadata.items() if k not in _CONSUMED}
     extra.update(mapping(body.get("trace")))
@@ -150,6 +154,12 @@ def identity(headers: Mapping[str, str], body: Mapping[str, Any]) -> Identity:
 _BODY_NAMES = frozenset({"session_id", "litellm_session_id", "safety_identifier", "user", "trace"})
 # Fields of the body's metadata that have a place of their own.
 _CONSUMED = frozenset({"user_id", "session_id", "tags", "prompt_name", "prompt_version"})
+
+
+@lru_cache(maxsize=1024)
+def _tells(name: str) -> bool:
+    """Return whether a header of this name says anything here; the same few names always come."""
+    return name in _NAMED or name.startswith(_METADATA_PREFIXES) or name.endswith("-session-id")
 
 
 def _text(value: Any) -> str | None:

@@ -20,6 +20,9 @@ def is_readable(encoding: str) -> bool:
     return encoding in {"", "identity", "gzip", "x-gzip", "deflate"}
 
 
+_UNUSED = zlib.decompressobj()
+
+
 class Inflater:
     """Decodes one body of the given Content-Encoding. Never raises.
 
@@ -33,7 +36,8 @@ class Inflater:
         self._plain = encoding in {"", "identity"}
         # Some servers send deflate without the zlib wrapper that RFC 9110, section 8.4.1.2 asks for.
         self._wbits = [_GZIP_OR_ZLIB, _RAW_DEFLATE] if encoding == "deflate" else [_GZIP_OR_ZLIB]
-        self._z = zlib.decompressobj(self._wbits[0])
+        # Never used where there is nothing to decode, as for most bodies.
+        self._z = _UNUSED if self._plain else zlib.decompressobj(self._wbits[0])
         # What was fed while nothing came out: kept, in case the encoding turns out to be another.
         self._seen: bytes | None = b""
         self._ended = False

@@ -50,6 +50,8 @@ def text(value: Any) -> str | None:
 
 def count(value: Any) -> int | None:
     """Return `value` where it is a count (an integer, also written 12.0, not negative)."""
+    if type(value) is int:
+        return value if 0 <= value < _MAX_COUNT else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT:

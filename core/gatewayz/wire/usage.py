@@ -132,10 +132,14 @@ def _money(value: Any) -> Decimal | None:
 
 
 def _get(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
+    # A dict, as nearly always, needs no question to an abstract class, which is slow to answer.
+    if type(value) is dict or isinstance(value, Mapping):
         return value.get(name)
     return getattr(value, name, None)
 
 
 def _count(value: Any, name: str) -> int | None:
-    return None if value is None else count(_get(value, name))
+    if value is None:
+        return None
+    found = value.get(name) if type(value) is dict else _get(value, name)
+    return None if found is None else count(found)

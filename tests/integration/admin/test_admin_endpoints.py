@@ -29,6 +29,9 @@ class Shelf(Backend):
         self.open = threading.Event()
         self.open.set()
 
+    def destination(self):
+        return "shelf.example"
+
     @hookimpl
     def on_end(self, event):
         return event.trace_id
@@ -244,7 +247,11 @@ async def test_a_test_trace_tells_of_every_backend_whether_it_took_it(client, sh
     shelf.error = Misconfigured("HTTP 401: wrong key")
     answer = (await client.post("/test-trace?timeout_s=1", headers=ADMIN)).json()
     assert len(answer["trace_id"]) == 32
-    assert answer["backends"]["shelf/team-a"] == {"delivered": True, "reason": None}
+    assert answer["backends"]["shelf/team-a"] == {
+        "delivered": True,
+        "reason": None,
+        "destination": "shelf.example",
+    }
     assert answer["backends"]["shelf"]["delivered"] is False
     assert "HTTP 401: wrong key" in answer["backends"]["shelf"]["reason"]
 

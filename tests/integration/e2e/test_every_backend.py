@@ -1,114 +1,11 @@
 """One request is one span in a real collector and one count in a real Prometheus, all alike."""
 
 import json
-import threading
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 pytestmark = pytest.mark.slow
-
-OPENAI_USAGE = {
-    "prompt_tokens": 1200,
-    "completion_tokens": 300,
-    "total_tokens": 1500,
-    "prompt_tokens_details": {"cached_tokens": 1000},
-    "completion_tokens_details": {"reasoning_tokens": 250},
-}
-ANTHROPIC_USAGE = {
-    "input_tokens": 200,
-    "cache_read_input_tokens": 1000,
-    "cache_creation_input_tokens": 0,
-    "output_tokens": 300,
-    "output_tokens_details": {"thinking_tokens": 250},
-}
-CHAT = {
-    "id": "chatcmpl-canned",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "gpt-4o-mini-2024-07-18",
-    "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Yes."}}
-    ],
-    "usage": OPENAI_USAGE,
-}
-MESSAGE = {
-    "id": "msg_canned",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-sonnet-4-5-20250929",
-    "content": [{"type": "text", "text": "Yes."}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": ANTHROPIC_USAGE,
-}
-
-
-def chat_stream():
-    head = {
-        "id": "chatcmpl-s",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": CHAT["model"],
-    }
-    deltas = [{"role": "assistant", "content": ""}, {"content": "Ye"}, {"content": "s."}]
-    for delta in deltas:
-        yield None, {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    yield None, {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-    yield None, {**head, "choices": [], "usage": OPENAI_USAGE}
-    yield None, "[DONE]"
-
-
-def message_stream():
-    start = {**MESSAGE, "content": [], "stop_reason": None}
-    start["usage"] = {**ANTHROPIC_USAGE, "output_tokens": 1}
-    yield "message_start", {"type": "message_start", "message": start}
-    block = {"type": "text", "text": ""}
-    yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": block}
-    for text in ("Ye", "s."):
-        delta = {"type": "text_delta", "text": text}
-        yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
-    yield "content_block_stop", {"type": "content_block_stop", "index": 0}
-    end = {"stop_reason": "end_turn", "stop_sequence": None}
-    usage = {"output_tokens": 300, "output_tokens_details": {"thinking_tokens": 250}}
-    yield "message_delta", {"type": "message_delta", "delta": end, "usage": usage}
-    yield "message_stop", {"type": "message_stop"}
-
-
-class Provider(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.0"
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        chat = self.path.endswith("/chat/completions")
-        self.send_response(200)
-        if not body.get("stream"):
-            answer = json.dumps(CHAT if chat else MESSAGE).encode()
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            return
-        self.send_header("content-type", "text/event-stream")
-        self.end_headers()
-        for event, value in chat_stream() if chat else message_stream():
-            text = value if isinstance(value, str) else json.dumps(value)
-            self.wfile.write(f"event: {event}\n".encode() if event else b"")
-            self.wfile.write(f"data: {text}\n\n".encode())
-            self.wfile.flush()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def provider():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def post(url, body, **headers):

@@ -640,3 +640,43 @@ def test_flush_after_shutdown_returns_at_once(kept):
     began = time.monotonic()
     assert kept.tracer.flush(30)["complete"]
     assert time.monotonic() - began < 5
+
+
+SHORT = """
+from gatewayz import AITracer
+for i in range(3):
+    with AITracer.trace_inference("p", f"model-{i}"):
+        pass
+"""
+
+
+def test_a_script_that_ends_before_its_backends_are_loaded_loses_nothing():
+    from gatewayz.testing import RecordingSink
+
+    with RecordingSink() as sink:
+        done = run(
+            SHORT,
+            OTEL_ENABLED="true",
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+            OTEL_EXPORTER_OTLP_COMPRESSION="none",
+            PROMETHEUS_ENABLED="true",
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        sent = b"".join(r.body for r in sink.requests)
+    assert all(f"model-{i}".encode() in sent for i in range(3))
+
+
+def test_where_no_thread_starts_any_more_the_end_delivers_by_itself():
+    # As newer Pythons do it: once the interpreter is ending, threads are refused.
+    refuse = """
+import threading
+start = threading.Thread.start
+def refused(self):
+    if self.name.startswith("gatewayz-") and self.name != "gatewayz-prepare":
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    start(self)
+threading.Thread.start = refused
+"""
+    done = run(refuse + SHORT, CONSOLE_ENABLED="true")
+    assert done.returncode == 0
+    assert all(f"model-{i}" in done.stderr for i in range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,9 @@ def base_attributes(settings: OtelSettings, *, labelled: bool) -> dict[str, Any]
     if not labelled:
         from opentelemetry.sdk.resources import Resource  # 0.1 s, so not at import
 
-        given = dict(Resource.create(given).attributes)
+        # Its detectors run in an executor, which an ending interpreter refuses.
+        with contextlib.suppress(RuntimeError):
+            given = dict(Resource.create(given).attributes)
     given |= {
         "telemetry.sdk.language": "python",
         # Not "opentelemetry": that name is reserved for its own SDKs, and these spans are not theirs.
