@@ -55,13 +55,14 @@ class Unit:
 
 
 class Chunk:
-    """Units that are exported together, and how often that was tried."""
+    """Units that are exported together, and how often that failed, or never came back."""
 
-    __slots__ = ("tries", "units")
+    __slots__ = ("tries", "units", "unreturned")
 
     def __init__(self, units: list[Unit], tries: int = 0) -> None:
         self.units = units
         self.tries = tries
+        self.unreturned = 0
 
     def records(self) -> tuple[list[Any], list[Unit]]:
         """Return the records of all units, and for each record the unit it belongs to."""
@@ -117,10 +118,12 @@ class Delivery:
         return datetime.fromtimestamp(self._succeeded_at, UTC).isoformat(timespec="milliseconds")
 
     def attempt(self, chunk: Chunk) -> bool:
-        """Count a try that begins; False where earlier ones never came back and were too many."""
-        if chunk.tries > self._policy.tries:
+        """Note an export that begins; False where too many of this chunk never came back."""
+        if chunk.unreturned >= self._policy.tries:
+            chunk.unreturned = 0
+            chunk.tries = self._policy.tries
             return False
-        chunk.tries += 1
+        chunk.unreturned += 1
         self._breaker.probing()
         return True
 
@@ -148,6 +151,7 @@ class Delivery:
         """Decide what happens to a chunk that was not taken; return the pause to make, in seconds."""
         words = in_words(error)
         self.last_error = words
+        chunk.unreturned = 0
         now = time.monotonic()
         for unit in chunk.units:
             unit.first_failed = unit.first_failed or now
@@ -164,10 +168,10 @@ class Delivery:
                 self._bury(self.chunks.popleft().units[0], words)
             return 0.0
         if isinstance(error, Retry) and error.after_s is not None:
-            chunk.tries -= 1
             self.patient = True
             self.note(f"asked to wait {error.after_s:g} s: {words}")
             return max(error.after_s, 0.001)
+        chunk.tries += 1
         pause = self._breaker.failure()
         self.note(words)
         if chunk.tries >= self._policy.tries:

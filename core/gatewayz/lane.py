@@ -62,6 +62,8 @@ class Lane:
         self._signal = threading.Event()
         self._taken: deque[Entry] = deque()
         self._translated: list[Unit] = []
+        # Of a backend without an export: translated, and so delivered; settled a batch at a time.
+        self._done: list[Entry] = []
         self._translating: Entry | None = None
         self._thread: threading.Thread | None = None
         self._abandoned: list[threading.Thread] = []
@@ -244,7 +246,7 @@ class Lane:
         return self._translate_taken()
 
     def _translate_taken(self) -> bool:
-        # Both lists outlive this thread: if a translation kills it, the next one goes on here.
+        # These lists outlive this thread: if a translation kills it, the next one goes on here.
         with self._lock:
             self._deadline = time.monotonic() + self._timeout_s + self._policy.stuck_grace_s
         while self._taken:
@@ -258,6 +260,10 @@ class Lane:
             if not self._mine():
                 return False
             self._deadline = None
+        if self._done:
+            done, self._done = self._done, []
+            self.cursor.delivered(done)
+            self._delivery.succeeded()
         if not self._translated:
             return False
         self._delivery.chunks.append(Chunk(self._translated))
@@ -279,8 +285,7 @@ class Lane:
             return None
         self._translating = None
         if "export" not in self._hooks:
-            self.cursor.delivered([entry])
-            self._delivery.succeeded()
+            self._done.append(entry)
             return None
         if not records:
             self.cursor.skipped([entry])
@@ -290,26 +295,18 @@ class Lane:
     def _records(self, entry: Entry, event: Any) -> list[Any]:
         hooks = self._hooks
         made: list[Any] = []
-
-        def run(hook: str, *arguments: Any) -> None:
-            call = hooks.get(hook)
-            if call is not None:
-                answer = call(*arguments)
-                if type(answer) is list:
-                    made.extend(answer)
-                elif answer is not None:
-                    made.append(answer)
-
         if entry.kind == "end":
-            if event.usage is not None:
-                run("on_usage", event, event.usage)
-            if event.cost is not None:
-                run("on_cost", event, event.cost)
-            run("on_end", event)
+            if event.usage is not None and "on_usage" in hooks:
+                _add(made, hooks["on_usage"](event, event.usage))
+            if event.cost is not None and "on_cost" in hooks:
+                _add(made, hooks["on_cost"](event, event.cost))
+            if "on_end" in hooks:
+                _add(made, hooks["on_end"](event))
         elif entry.kind == "start":
-            run("on_start", event)
-        else:
-            run("on_score", event, event.score)
+            if "on_start" in hooks:
+                _add(made, hooks["on_start"](event))
+        elif "on_score" in hooks:
+            _add(made, hooks["on_score"](event, event.score))
         return made
 
     def _deliver(self, chunk: Chunk) -> float:
@@ -367,3 +364,11 @@ class Lane:
             if (patient or self._hurry == self._hurried) and not self._stopping:
                 self._signal.wait(left)
         return False
+
+
+def _add(made: list[Any], answer: Any) -> None:
+    """Add what a hook returned: a list of records, one record, or None."""
+    if type(answer) is list:
+        made.extend(answer)
+    elif answer is not None:
+        made.append(answer)

@@ -26,7 +26,7 @@ _MAX_TOKENS = 2**53
 
 
 class Meter:
-    """Finds out usage and cost. Used by one thread; `price` and `price_of` may be called from any."""
+    """Finds out usage and cost. Used by one thread; `price` may be called from any."""
 
     def __init__(self, settings: CoreSettings, complaints: Complaints) -> None:
         self._complaints = complaints
@@ -92,24 +92,11 @@ class Meter:
         if usage is None:
             return None
         models = (fields.get("response_model"), fields["request_model"])
-        provider, at_ns = fields["provider"], fields["start_time_ns"]
-        if read is not None and usage is read.usage:
-            return self.price_of(read, provider, models, at_ns)
         tier = None if read is None else read.service_tier
-        return self.price(provider, models, usage, at_ns, tier)
-
-    def price_of(
-        self, read: Reading, provider: str, models: tuple[str | None, ...], at_ns: int
-    ) -> Cost | None:
-        """Return the cost of what was read, as `price` does; kept on it for who asks the same again."""
-        known = read.priced
-        if known is not None and known[:3] == (provider, models, at_ns):
-            return known.cost
-        cost = None
-        if read.usage is not None:
-            cost = self.price(provider, models, read.usage, at_ns, read.service_tier)
-        read.priced = wire.Priced(provider, models, at_ns, cost)
-        return cost
+        asked = (fields["provider"], models, usage, fields["start_time_ns"], tier)
+        known = None if ctx.capture is None else ctx.capture.priced
+        # The header of the answer has told the cost already, of the same figures as a rule.
+        return known.cost if known is not None and known[:-1] == asked else self.price(*asked)
 
     def price(
         self,

@@ -162,9 +162,9 @@ class Pipeline:
         for lane in self._enders:
             if lane.failed is not None:
                 continue
-            if lane.name in skip or lane.name.partition("/")[0] in skip:
+            if skip and (lane.name in skip or lane.name.partition("/")[0] in skip):
                 lane.cursor.filtered()
-            elif ctx._only in {None, lane.name} and lane.selection.wants(event):
+            elif (ctx._only is None or ctx._only == lane.name) and lane.selection.wants(event):
                 cursors.append(lane.cursor)
             else:
                 lane.cursor.filtered()

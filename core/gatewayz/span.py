@@ -52,6 +52,7 @@ class InferenceContext(scope.Node):
     _remote = False
     _flags = 1
     _state = ""
+    _traceparent: str | None = None
     _first_ns: int | None = None
     _end_ns: int | None = None
     _parent_id: int | None = None
@@ -118,7 +119,12 @@ class InferenceContext(scope.Node):
 
     def headers(self) -> dict[str, str]:
         """Return the headers that make an upstream call a child of this span."""
-        headers = {"traceparent": format_traceparent(self._trace_id, self._span_id, self._flags)}
+        traceparent = self._traceparent
+        if traceparent is None:
+            # Kept: the gateway writes it into the request upstream and into the answer.
+            traceparent = format_traceparent(self._trace_id, self._span_id, self._flags)
+            self._traceparent = traceparent
+        headers = {"traceparent": traceparent}
         if self._state:
             headers["tracestate"] = self._state
         return headers

@@ -30,6 +30,7 @@ from gatewayz.w3c import Remote, mint, parse_headers, parse_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from decimal import Decimal
     from types import TracebackType
     from typing import Self, TypeVar
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from gatewayz.pipeline import Pipeline
     from gatewayz.registry import Instance
     from gatewayz.settings import Config, CoreSettings
-    from gatewayz.wire import Reading
 
     F = TypeVar("F", bound=Callable[..., Any])
     Making = Callable[[], Event | ScoreEvent | None]
@@ -68,6 +68,8 @@ _GATHER_S = 0.05
 _HOLD_S = 0.001
 _TICK_S = 0.5
 _SETTLE_S = 1.0
+# How long the end of a process waits for backends that it has only just begun to load.
+_LOADS_S = 5.0
 
 _OPERATIONS = {"agent": "invoke_agent", "tool": "execute_tool", "embedding": "embeddings"}
 
@@ -691,22 +693,25 @@ class Tracer:
             return None
         return pipeline.preparer.meter.price(provider, (model,), usage, None, service_tier)
 
-    @property
-    def wants_content(self) -> bool:
-        """Tell whether any backend gets what was said."""
-        return self._pipeline is None or self._pipeline.preparer.content
+    def charged(self, ctx: InferenceContext, model: str) -> Decimal | None:
+        """Return what the whole answer captured by `ctx` cost, in US dollars; None where unknown.
 
-    def price_of(self, reading: Reading, ctx: InferenceContext, model: str) -> Cost | None:
-        """Return what the exchange of `ctx` cost by what it used, or None where that is unknown.
-
-        `model` is the one asked for, where the answer names none that has a price. The trace will
-        say the same.
+        `model` is the one asked for, where the answer names none that has a price. The trace says
+        the same, unless the caller set a cost or usage of its own.
         """
-        pipeline = self._pipeline
-        if pipeline is None:
+        from gatewayz import wire
+
+        capture, pipeline = ctx.capture, self._pipeline
+        if capture is None:
             return None
-        models = (reading.response_model, model)
-        return pipeline.preparer.meter.price_of(reading, ctx._provider, models, ctx._start_ns)
+        said = wire.charge(capture)
+        if said.cost_usd is not None or said.usage is None or pipeline is None:
+            return said.cost_usd
+        models = (said.response_model, model)
+        asked = (ctx._provider, models, said.usage, ctx._start_ns, said.service_tier)
+        cost = pipeline.preparer.meter.price(*asked)
+        capture.priced = wire.Priced(*asked, cost)
+        return None if cost is None else cost.amount_usd
 
     def target(
         self, completion_id: str | None = None, *, trace_id: str | None = None
@@ -845,18 +850,27 @@ def _anything_enabled(environ: Mapping[str, str]) -> bool:
 
 
 def _deliver_at_exit(tracer: Tracer) -> None:
-    """Have the tracer shut down when the interpreter ends, while SDKs still work.
+    """Have the tracer shut down when the interpreter ends.
 
-    A script may end while its backends still load. By the time of `atexit`, executors are closed;
-    so ask to be called before theirs are, as they do it themselves, and at `atexit` all the same.
+    A script may end while its backends still load, and by the time of `atexit` executors are
+    closed that SDKs need for it. So the end of loading is waited for before that, by the door that
+    executors themselves use; what is delivered is decided at `atexit`, after everybody's last span.
     """
     importlib.import_module("concurrent.futures.thread")
-    hook = functools.partial(_at_exit, weakref.ref(tracer))
+    alive = weakref.ref(tracer)
     register = getattr(threading, "_register_atexit", None)
     if register is not None:
         with contextlib.suppress(RuntimeError):  # the interpreter is ending already
-            register(hook)
-    atexit.register(hook)
+            register(functools.partial(_loaded_at_exit, alive))
+    atexit.register(_at_exit, alive)
+
+
+def _loaded_at_exit(alive: weakref.ref[Tracer]) -> None:
+    tracer = alive()
+    if tracer is not None and tracer._running:
+        tracer._ready.wait(_LOADS_S)
+        if tracer._pipeline is not None:
+            tracer._pipeline.wait_started(_LOADS_S)
 
 
 def _at_exit(alive: weakref.ref[Tracer]) -> None:

@@ -261,15 +261,9 @@ class Exchange:
         self._held.append(message)
         if more:
             return
-        if len(self.capture.request_body) > MAX_HELD_BYTES:
-            # It is read once, for the header and for the trace; a large one not on the event loop.
-            await asyncio.to_thread(wire.read, self.capture)
         cost = self._cost()
         if cost is not None and self._start is not None:
             self._start["headers"].append((b"x-gatewayz-cost-usd", cost))
-        if not self._tracer.wants_content:
-            # What waits to be prepared should be small: memory that was used just now is faster.
-            self.capture.forget()
         await self._release()
 
     async def _release(self) -> None:
@@ -281,11 +275,7 @@ class Exchange:
             await self._send(part)
 
     def _cost(self) -> bytes | None:
-        reading = wire.read(self.capture)
-        amount = reading.cost_usd
-        if amount is None and self.ctx is not None:
-            cost = self._tracer.price_of(reading, self.ctx, self._model)
-            amount = None if cost is None else cost.amount_usd
+        amount = None if self.ctx is None else self._tracer.charged(self.ctx, self._model)
         return None if amount is None else format(amount.normalize(), "f").encode()
 
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from gatewayz.wire.body import Peek, peek, replace_fields
 from gatewayz.wire.capture import Capture
+from gatewayz.wire.charge import Charge, Priced, charge
 from gatewayz.wire.exchange import read, read_answer
 from gatewayz.wire.identity import Identity, identity
-from gatewayz.wire.reading import Priced, Reading
+from gatewayz.wire.reading import Reading
 from gatewayz.wire.sse import SseEvent, SseSplitter
 from gatewayz.wire.usage import cost_from, usage_from
 
 __all__ = [
     "Capture",
+    "Charge",
     "Identity",
     "Peek",
     "Priced",
     "Reading",
     "SseEvent",
     "SseSplitter",
+    "charge",
     "cost_from",
     "identity",
     "peek",

@@ -39,10 +39,15 @@ def read_message(answer: dict[str, Any], reading: Reading) -> None:
 def _read_usage(usage: dict[str, Any], reading: Reading) -> None:
     reading.usage = usage_from(usage)
     reading.cost_usd = cost_from(usage)
+    reading.service_tier = tier_of(usage)
+
+
+def tier_of(usage: dict[str, Any]) -> str | None:
+    """Return the tier or speed that a usage object names."""
     # The fast mode is priced apart, and named `speed`; the tier then says nothing more.
     speed = text(usage.get("speed"))
     tier = text(usage.get("service_tier"))
-    reading.service_tier = speed if speed and speed != "standard" else tier
+    return speed if speed and speed != "standard" else tier
 
 
 class MessageStream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from gatewayz.wire.charge import Priced
     from gatewayz.wire.reading import Reading
 
 __all__ = ["MAX_BYTES", "TAIL_BYTES", "Capture"]
@@ -26,7 +27,8 @@ class Capture:
     came, `times_ns` the wall-clock nanoseconds of each one's arrival. Beyond `max_bytes` only the
     last 64 to 128 KiB are kept: then `skipped_bytes` is above 0 and `gap_index` is the index of
     the first chunk after the gap. `client_left`: the caller went away before the answer ended.
-    `upstream_failed`: the transport error that ended the answer.
+    `upstream_failed`: the transport error that ended the answer. `priced`: the cost, where it was
+    calculated before the exchange was read.
     """
 
     api: Literal["openai", "anthropic"]
@@ -42,6 +44,7 @@ class Capture:
     skipped_bytes: int = 0
     gap_index: int | None = None
     reading: Reading | None = None
+    priced: Priced | None = None
     _used: int = 0
     _tail: int = 0
 
@@ -49,14 +52,6 @@ class Capture:
     def nbytes(self) -> int:
         """Return the approximate size in memory, in bytes."""
         return len(self.request_body) + self._used + self._tail + 2000
-
-    def forget(self) -> None:
-        """Let go of all that was said, once it was read and where nobody wants the content."""
-        self.request_body = b""
-        self.chunks = []
-        self._used = self._tail = 0
-        if self.reading is not None:
-            self.reading.input = self.reading.output = self.reading.tools = None
 
     def add(self, chunk: bytes, time_ns: int) -> None:
         """Keep one chunk of the answer, as it came; O(1) on average."""

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from gatewayz.events import Cost, Error, Prompt, Usage
+    from gatewayz.events import Error, Prompt, Usage
 
-__all__ = ["Priced", "Reading"]
-
-
-class Priced(NamedTuple):
-    """What a reading's usage cost, and of what that was calculated."""
-
-    provider: str
-    models: tuple[str | None, ...]
-    at_ns: int
-    cost: Cost | None
+__all__ = ["Reading"]
 
 
 @dataclass(slots=True)
@@ -33,8 +24,6 @@ class Reading:
     never estimates. `terminal`: the answer is known to be complete. `first_token_index` is the
     index into `Capture.chunks` of the first generated token (streams only). `service_tier` is
     the tier or speed the answer was served with. `truncated`: some of the content was not kept.
-    `priced` keeps what was calculated from it, as an exchange's cost is asked for twice: for the
-    answer's header and for the trace.
     """
 
     request_model: str | None = None
@@ -61,4 +50,3 @@ class Reading:
     skip_backends: frozenset[str] = frozenset()
     prompt: Prompt | None = None
     truncated: bool = False
-    priced: Priced | None = None

@@ -168,6 +168,23 @@ def test_an_outage_of_500s_loses_nothing(house):
     assert it.lane.breaker == "closed"
 
 
+def test_an_outage_of_many_more_tries_than_allowed_still_loses_nothing(house):
+    down = threading.Event()
+    down.set()
+
+    def answer(ids):
+        if down.is_set():
+            raise ConnectionError("refused")
+
+    it = house(Scripted(answer))
+    it.put(an_event(), an_event(), an_event())
+    # Each span alone has by then failed far more often than the policy's three tries.
+    it.until(lambda _: len(it.backend.calls) > 40, 30)
+    down.clear()
+    ledger = it.settled()
+    assert (ledger["delivered"], ledger["dead_lettered"], ledger["dropped"]) == (3, 0, {})
+
+
 def test_an_export_that_raises_anything_counts_as_retry(house):
     calls = []
 
