@@ -56,7 +56,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed, side by side; writes docs/benchmarks.md."""
+    """Speed, side by side; `-- --write` writes docs/benchmarks.md."""
     session.run("python", "-m", "tests.benches", *session.posargs)
 
 
