@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.benches import footprint, gateway, hanging, inference
+from tests.benches import footprint, gateway, hanging, inference, web
 from tests.benches.report import as_markdown, machine, page
 from tests.benches.rounds import ROOT, Options
 
@@ -20,6 +20,7 @@ BENCHES: dict[str, Callable[[Options], Result]] = {
     "inference": inference.run,
     "gateway": gateway.run,
     "hanging": hanging.run,
+    "web": web.run,
     "prompt": footprint.prompt,
     "memory": footprint.memory,
     "startup": footprint.startup,

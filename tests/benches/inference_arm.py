@@ -194,6 +194,15 @@ def arm(name: str, sink: str) -> Arm:
     """Return an arm by its name."""
     otel = {"OTEL_ENABLED": "true", "OTEL_ENDPOINT": sink, "OTEL_SERVICE_NAME": "bench"}
     both = {**otel, "PROMETHEUS_ENABLED": "true"}
+    four = {
+        **both,
+        "LANGFUSE_ENABLED": "true",
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-bench",
+        "LANGFUSE_SECRET_KEY": "sk-lf-bench",
+        "LANGFUSE_HOST": sink,
+        "ARIZE_ENABLED": "true",
+        "ARIZE_COLLECTOR_ENDPOINT": f"{sink}/arize",
+    }
     if name == "off":
         return Facade({})
     if name == "on":
@@ -202,6 +211,16 @@ def arm(name: str, sink: str) -> Arm:
         return Facade({**both, "OTEL_CAPTURE_CONTENT": "true"})
     if name in {"by_hand", "by_hand_content"}:
         return ByHand(sink, content=name == "by_hand_content")
+    if name == "four":
+        return Facade(four)
+    if name == "four_by_hand":
+        from tests.benches.four_sdks import FourByHand
+
+        return FourByHand(sink)
+    if name == "litellm":
+        from tests.benches.litellm_callbacks import LiteLLM
+
+        return LiteLLM(sink)
     raise ValueError(name)
 
 

@@ -110,11 +110,17 @@ def near_and_far() -> tuple[set[int], set[int]]:
 
 
 def run_arm(
-    module: str, config: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    module: str,
+    config: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    python: str | None = None,
 ) -> dict[str, Any]:
-    """Run `python -m tests.benches.<module> <config>` and return the JSON object it prints."""
+    """Run `python -m tests.benches.<module> <config>` and return the JSON object it prints.
+
+    `python` is another interpreter than this one, for what has an environment of its own.
+    """
     answer = subprocess.run(
-        [sys.executable, "-m", f"tests.benches.{module}", json.dumps(config)],
+        [python or sys.executable, "-m", f"tests.benches.{module}", json.dumps(config)],
         cwd=ROOT,
         env=clean_environment() if environ is None else dict(environ),
         capture_output=True,
