@@ -39,7 +39,7 @@ class FourByHand(ByHand):
 
     def __init__(self, sink: str) -> None:
         super().__init__(sink, content=False)
-        from arize.otel import HTTPSpanExporter
+        from arize.otel import HTTPSpanExporter  # type: ignore[import-untyped]
         from langfuse import Langfuse, propagate_attributes
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -51,7 +51,7 @@ class FourByHand(ByHand):
             public_key="pk-lf-bench",
             secret_key="sk-lf-bench",
             base_url=sink,
-            environment="default",
+            environment="production",
             tracer_provider=TracerProvider(),
         )
         self._propagated = propagate_attributes

@@ -112,7 +112,9 @@ def run(options: Options) -> Result:
         "an address of its own. The SDKs by hand are the langfuse SDK's client with a "
         "TracerProvider of its own, arize-otel's HTTPSpanExporter behind another, and the two "
         "libraries above, one after the other around the call: the same attributes at each address (but "
-        f"for {', '.join(sorted(_OURS_ALONE))}, which the SDK does not write here).",
+        f"for {', '.join(sorted(_OURS_ALONE))}, which the SDK does not write here). Of "
+        "these the langfuse SDK compresses, with gzip, and the others do not; the facade compresses "
+        "for all three.",
     ]
     if "litellm" in arms:
         notes.append(

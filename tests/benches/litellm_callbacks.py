@@ -41,9 +41,9 @@ class LiteLLM:
             # Its list of prices, from the package instead of from GitHub.
             LITELLM_LOCAL_MODEL_COST_MAP="true",
         )
-        import litellm
-        from litellm.litellm_core_utils import litellm_logging, rules, thread_pool_executor
-        from litellm.utils import function_setup
+        import litellm  # type: ignore[import-not-found]
+        from litellm.litellm_core_utils import litellm_logging, rules, thread_pool_executor  # type: ignore[import-not-found]
+        from litellm.utils import function_setup  # type: ignore[import-not-found]
 
         litellm.callbacks = ["langfuse", "arize", "otel", "prometheus"]
         self._litellm = litellm
