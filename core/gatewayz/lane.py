@@ -204,14 +204,14 @@ class Lane:
     def _stop_backend(self) -> None:
         try:
             self.backend.shutdown(max(0.1, self._stop_by - time.monotonic()))
-        except Exception as error:  # noqa: BLE001 - as in _translate
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything; it is this one's alone
             self._delivery.note(f"shutdown failed: {in_words(error)}")
 
     def _start_backend(self) -> bool:
         self._deadline = time.monotonic() + self._policy.startup_s
         try:
             self.backend.startup()
-        except Exception as error:  # noqa: BLE001 - as in _translate
+        except Exception as error:  # noqa: BLE001 - a backend may raise anything; it is this one's alone
             self.failed = in_words(error)
             logger.warning("backend '%s' failed: %s", self.name, self.failed)
             self.cursor.drop_waiting("failed")

@@ -57,7 +57,7 @@ def apply(
         masked = dict(mask(content))
         encoded = {name: to_content(masked.get(short))[0] for short, name in names.items()}
         metadata = freeze(clean_metadata(masked.get("metadata") or {}))
-    except Exception as error:  # noqa: BLE001 - imports the operator's own module
+    except Exception as error:  # noqa: BLE001 - the operator's own function: fail closed
         complaints.add(f"GATEWAYZ_MASK failed ({type(error).__name__}); content was left out")
         encoded = {n: b'"[masking failed]"' for n in names.values() if fields.get(n) is not None}
         metadata = freeze({})

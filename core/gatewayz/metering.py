@@ -117,10 +117,6 @@ class Meter:
                     return cost
         return None
 
-    def warm(self) -> None:
-        """Load the pricing library now, so that the first inference need not wait for it."""
-        self._prices.warm()
-
 
 def _whole(value: Any) -> int | None:
     if isinstance(value, bool):

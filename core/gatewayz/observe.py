@@ -128,7 +128,7 @@ def _steps(
                 _keep_output(ctx, seen)
                 context.run(inner.close)
                 raise
-            except BaseException as error:  # noqa: BLE001 - cancellation and all else go where they were sent
+            except BaseException as error:  # noqa: BLE001 - handed to the generator, as Python does
                 step = functools.partial(inner.throw, error)
             else:
                 step = functools.partial(inner.send, sent)
@@ -160,7 +160,7 @@ async def _async_steps(
                 _keep_output(ctx, seen)
                 await _Within(context, context.run(inner.aclose))
                 raise
-            except BaseException as error:  # noqa: BLE001 - cancellation and all else go where they were sent
+            except BaseException as error:  # noqa: BLE001 - handed to the generator, as Python does
                 step = functools.partial(inner.athrow, error)
             else:
                 step = functools.partial(inner.asend, sent)

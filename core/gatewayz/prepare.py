@@ -185,7 +185,7 @@ class Preparer:
                 return None
             try:
                 output = dump(mode="json", warnings=False)
-            except Exception:  # noqa: BLE001 - reads attributes of somebody's object
+            except Exception:  # noqa: BLE001 - an object of the caller's; to_content copes with it
                 return None
         if not isinstance(output, dict) or not ("object" in output or "type" in output):
             return None
@@ -271,7 +271,7 @@ class Preparer:
             )
             try:
                 message = str(error)
-            except Exception:  # noqa: BLE001 - reads attributes of somebody's object
+            except Exception:  # noqa: BLE001 - somebody's __str__
                 message = ""
             if status is None:
                 status = getattr(error, "status_code", None)

@@ -13,9 +13,9 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -406,9 +406,3 @@ def _explain(
         elif origin is not None and origin.source != "default":
             name = f"{origin.source}: {field}"
         yield f"{name}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-Secret = SecretStr
-"""The type of a setting that no log, status or message may show."""
-
-StreamUsage = Literal["auto", "ask", "off"]

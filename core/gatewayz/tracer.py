@@ -19,7 +19,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +98,7 @@ class _Bell:
 
     def __init__(self) -> None:
         self._rung: SimpleQueue[None] = SimpleQueue()
-        self.ring = partial(self._rung.put, None)
+        self.ring = functools.partial(self._rung.put, None)
 
     def clear(self) -> None:
         while not self._rung.empty():

@@ -7,13 +7,13 @@ cure, never the value.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from gatewayz.errors import SettingsError
 from gatewayz.gateway.upstreams import BUILT_IN, HeaderSecret, echo, read_upstream, upstream_names
-from gatewayz.settings import CoreSettings, HttpUrlStr, Seconds, StreamUsage, _Settings, load
+from gatewayz.settings import CoreSettings, HttpUrlStr, Seconds, _Settings, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ class GatewaySettings(_HeaderSettings):
         description="Upstream of requests whose model names none; by default the first configured one "
         "of the request's wire format, `echo` where there is none.",
     )
-    stream_usage: StreamUsage = Field(
+    stream_usage: Literal["auto", "ask", "off"] = Field(
         default="auto",
         description="Where a client did not ask for usage in a streamed chat, ask the provider and "
         "withhold that one extra chunk: `auto` when the upstream is OpenAI's own address, `ask` for "

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import traceback
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from gatewayz.errors import SettingsError
 from gatewayz.settings import (
@@ -21,8 +22,6 @@ from gatewayz.settings import (
     HttpUrlStr,
     Origin,
     Seconds,
-    Secret,
-    StreamUsage,
     env_names,
     instance_prefix,
     load,
@@ -36,11 +35,11 @@ class HookSettings(BackendSettings):
     """A backend's settings, with one field of each kind."""
 
     url: HttpUrlStr = Field(description="Where to.")
-    key: Secret | None = Field(default=None, description="The key.")
+    key: SecretStr | None = Field(default=None, description="The key.")
     loud: Flag = Field(default=False, description="Whether loud.")
     wait_s: Seconds = Field(default=1.5, description="How long.")
     count: int = Field(default=3, ge=1, description="How many.")
-    usage: StreamUsage = Field(default="auto", description="Which.")
+    usage: Literal["auto", "ask", "off"] = Field(default="auto", description="Which.")
     name: str = Field(
         default="",
         description="What.",
