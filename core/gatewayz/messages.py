@@ -35,6 +35,8 @@ _FINISH = {
     "tool_use": "tool_call",
     "function_call": "tool_call",
 }
+_PLAIN = {"role", "content"}
+_SPEAKERS = ("system", "user", "assistant", "developer")
 _MODALITIES = {"image", "audio", "video"}
 
 
@@ -43,6 +45,11 @@ def parts(value: Any, role: str = "user") -> list[Message]:
     if value is None:
         return []
     items = value if isinstance(value, (list, tuple)) else [value]
+    if items and all(map(_is_plain, items)):
+        return [
+            {"role": item["role"], "parts": [{"type": "text", "content": item["content"]}]}
+            for item in items
+        ]
     # A list of content blocks without roles is one message, not one each.
     if items and all(_is_block(item) for item in items):
         return [{"role": role, "parts": [part for item in items for part in _block(item)]}]
@@ -87,6 +94,17 @@ def finish_reason(reason: str) -> str:
     ('stop', 'tool_call', 'pause_turn')
     """
     return _FINISH.get(reason, reason)
+
+
+def _is_plain(item: Any) -> bool:
+    """Tell whether somebody just says a text, as in most messages there are."""
+    return (
+        type(item) is dict
+        and item.keys() == _PLAIN
+        and item["role"] in _SPEAKERS
+        and type(item["content"]) is str
+        and item["content"] != ""
+    )
 
 
 def _is_block(item: Any) -> bool:

@@ -50,6 +50,15 @@ class Meter:
     def _counted(
         self, given_in: Any, given_out: Any, given_total: Any, details: Any
     ) -> Usage | None:
+        if (
+            not details
+            and given_total is None
+            and type(given_in) is type(given_out) is int
+            and 0 <= given_in < _MAX_TOKENS
+            and 0 <= given_out < _MAX_TOKENS
+        ):
+            total = given_in + given_out
+            return Usage(input_tokens=given_in, output_tokens=given_out, total_tokens=total)
         counts = {"input_tokens": given_in, "output_tokens": given_out, "total_tokens": given_total}
         checked: dict[str, int] = {}
         for name, count in {**counts, **details}.items():

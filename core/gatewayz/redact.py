@@ -79,8 +79,9 @@ class _Rule(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Rules whose forms share a rare character: one search for `sign` rules all of them out."""
+    """Rules whose forms share a rare character; where it is, a search for `sign` rules most out."""
 
+    rare: bytes
     sign: re.Pattern[bytes]
     rules: tuple[_Rule, ...]
 
@@ -102,7 +103,7 @@ def _rule(needles: str, pattern: str) -> _Rule:
 
 
 def _group(sign: str, *rules: _Rule) -> _Group:
-    return _Group(re.compile(sign.encode()), rules)
+    return _Group(sign[:1].encode(), re.compile(sign.encode()), rules)
 
 
 _GROUPS = (
@@ -157,26 +158,42 @@ _GROUPS = (
     ),
 )
 
-# Their needles are looked for in the text in lower case.
-_CASELESS_RULES = (
-    _rule(
-        "authorization",
-        r"(?P<keep>(?i:authorization)[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{0,4}+"
-        r"(?i:basic|bearer|token|apikey)\s{1,4}+)[A-Za-z0-9._~+/=-]{6,}+",
+# Of any case: the word that each group's forms share is looked for in lower case first, then the
+# needles of a rule.
+_CASELESS_RULES: tuple[tuple[bytes, tuple[_Rule, ...]], ...] = (
+    (
+        b"authorization",
+        (
+            _rule(
+                "authorization",
+                r"(?P<keep>(?i:authorization)[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{0,4}+"
+                r"(?i:basic|bearer|token|apikey)\s{1,4}+)[A-Za-z0-9._~+/=-]{6,}+",
+            ),
+            # Without a scheme a digit tells a credential from a word: "Authorization: required".
+            _rule(
+                "authorization",
+                r"(?P<keep>(?i:authorization)[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{0,4}+)"
+                r"(?=[A-Za-z._~+/=-]{0,60}+[0-9])[A-Za-z0-9._~+/=-]{8,}+",
+            ),
+        ),
     ),
-    # Without a scheme a digit tells a credential from a word: "Authorization: required".
-    _rule(
-        "authorization",
-        r"(?P<keep>(?i:authorization)[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{0,4}+)"
-        r"(?=[A-Za-z._~+/=-]{0,60}+[0-9])[A-Za-z0-9._~+/=-]{8,}+",
+    (
+        b"bearer",
+        (
+            _rule(
+                "bearer",
+                r"(?P<keep>(?i:bearer)\s{1,4}+)(?=[A-Za-z._~+/=-]{0,60}+[0-9])[A-Za-z0-9._~+/=-]{16,}+",
+            ),
+        ),
     ),
-    _rule(
-        "bearer",
-        r"(?P<keep>(?i:bearer)\s{1,4}+)(?=[A-Za-z._~+/=-]{0,60}+[0-9])[A-Za-z0-9._~+/=-]{16,}+",
-    ),
-    _rule(
-        "secret_access_key secretaccesskey",
-        r"(?P<keep>(?i:secret_?access_?key)[\"'\\\s:=]{1,12}+)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
+    (
+        b"secret",
+        (
+            _rule(
+                "secret_access_key secretaccesskey",
+                r"(?P<keep>(?i:secret_?access_?key)[\"'\\\s:=]{1,12}+)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
+            ),
+        ),
     ),
 )
 
@@ -222,18 +239,21 @@ def _masked_once(raw: bytes) -> bytes:
     if any(map(_is_secret_name, set(_NAMES.findall(raw)))):
         raw = _INNER_PAIR.sub(_mask_value, _PAIR.sub(_mask_value, raw))
     lowered = raw.lower()
-    for needles, pattern in _CASELESS_RULES:
-        for needle in needles:
-            if needle in lowered:
-                raw = pattern.sub(_mask_rest, raw)
-                break
-    for sign, rules in _GROUPS:
-        if sign.search(raw):
-            for needles, pattern in rules:
-                if any(needle in raw for needle in needles):
-                    raw = pattern.sub(_mask_rest, raw)
-    if _CUT in raw:
+    for word, rules in _CASELESS_RULES:
+        if word in lowered:
+            raw = _applied(rules, lowered, raw)
+    for rare, sign, rules in _GROUPS:
+        if rare in raw and sign.search(raw):
+            raw = _applied(rules, raw, raw)
+    if not raw.isascii() and _CUT in raw:
         raw = _CUT_RULE.sub(_mask_rest, raw)
+    return raw
+
+
+def _applied(rules: tuple[_Rule, ...], searched: bytes, raw: bytes) -> bytes:
+    for needles, pattern in rules:
+        if any(needle in searched for needle in needles):
+            raw = pattern.sub(_mask_rest, raw)
     return raw
 
 

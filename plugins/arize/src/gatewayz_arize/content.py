@@ -41,6 +41,13 @@ def _key(name: str) -> Key:
     return Key(name)
 
 
+@lru_cache(maxsize=2048)
+def _plain_keys(prefix: str, index: int) -> tuple[Key, Key]:
+    """Return the keys of a message that is a role and a text, as most are."""
+    at = f"{prefix}.{index}.message."
+    return Key(f"{at}role"), Key(f"{at}content")
+
+
 def _text(name: str, value: Any) -> bytes:
     """Return a free text under an indexed name; what is no text becomes JSON."""
     raw = clean_utf8(value) if isinstance(value, str) else to_json(value)
@@ -96,6 +103,11 @@ def _messages(prefix: str, messages: list[dict[str, Any]], made: list[bytes]) ->
     index = 0
     for message in messages:
         said = message["parts"]
+        if len(said) == 1 and said[0].get("type") == "text" and "name" not in message:
+            role, content = _plain_keys(prefix, index)
+            index += 1
+            made += (role.text(str(message["role"])), content.utf8(clean_utf8(said[0]["content"])))
+            continue
         answers = [part for part in said if part.get("type") == "tool_call_response"]
         # A result is a message of its own: only a message has a tool_call_id.
         for part in answers:
