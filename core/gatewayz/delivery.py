@@ -31,8 +31,9 @@ _LOG_EVERY_S = 60.0
 class LanePolicy(NamedTuple):
     """How lanes batch and retry. Times in seconds."""
 
-    batch_units: int = 64
-    batch_bytes: int = 2 * 1024 * 1024
+    # What an export costs beside its records is as much as encoding a hundred of them.
+    batch_units: int = 512
+    batch_bytes: int = 1024 * 1024
     tries: int = 5
     first_backoff_s: float = 1.0
     longest_backoff_s: float = 60.0

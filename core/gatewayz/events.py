@@ -206,6 +206,25 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         small = 100 * (len(self.metadata) + len(self.events) + len(self.model_parameters))
         return _EVENT_OVERHEAD_BYTES + small + sum(len(c) for c in content if c is not None)
 
+    def beginning(self) -> Event:
+        """Return the same span as it began: without what only its end could tell, and content."""
+        return msgspec.structs.replace(
+            self,
+            response_model=None,
+            end_time_ns=None,
+            first_token_time_ns=None,
+            input_json=None,
+            output_json=None,
+            tools_json=None,
+            usage=None,
+            cost=None,
+            outcome=None,
+            error=None,
+            finish_reasons=(),
+            completion_id=None,
+            events=(),
+        )
+
     def without_content(self) -> Event:
         """Return the same event without what was said: no input, output or tools."""
         return msgspec.structs.replace(self, input_json=None, output_json=None, tools_json=None)

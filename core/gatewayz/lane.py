@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from gatewayz.delivery import Chunk, Delivery, LanePolicy, Unit, in_words
+from gatewayz.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -238,7 +239,13 @@ class Lane:
                 self._hurried = asked
                 self._signal.wait(1.0)
                 waited_from = time.monotonic()
-            elif waiting >= self._policy.batch_units or hurry or self._stopping or left <= 0:
+            elif (
+                waiting >= self._policy.batch_units
+                or self.cursor.waiting_bytes >= self._policy.batch_bytes
+                or hurry
+                or self._stopping
+                or left <= 0
+            ):
                 break
             else:
                 self._signal.wait(left)
@@ -249,13 +256,17 @@ class Lane:
         # These lists outlive this thread: if a translation kills it, the next one goes on here.
         with self._lock:
             self._deadline = time.monotonic() + self._timeout_s + self._policy.stuck_grace_s
-        while self._taken:
-            unit = self._translate(self._taken.popleft())
-            if not self._mine():
-                # It hung so long that this thread was replaced, and its entry counted as dropped.
-                return False
-            if unit is not None:
-                self._translated.append(unit)
+        me = threading.current_thread()
+        with Pace() as pace:
+            while self._taken:
+                unit = self._translate(self._taken.popleft(), me)
+                if self._thread is not me:
+                    # It hung so long that this thread was replaced, and its entry counted as dropped.
+                    return False
+                if unit is not None:
+                    self._translated.append(unit)
+                if not self._stopping:
+                    pace.breathe(len(self.cursor))
         with self._lock:
             if not self._mine():
                 return False
@@ -270,18 +281,18 @@ class Lane:
         self._translated = []
         return True
 
-    def _translate(self, entry: Entry) -> Unit | None:
+    def _translate(self, entry: Entry, me: threading.Thread) -> Unit | None:
         self._translating = entry
         try:
             records = self._records(entry, entry.event if self.content else entry.bare())
         except Exception as error:  # noqa: BLE001 - a translation may raise anything; one span is lost
-            if not self._mine():
+            if self._thread is not me:
                 return None
             self._translating = None
             self._delivery.note(f"translation failed: {in_words(error)}")
             self.cursor.dropped([entry], "plugin_error")
             return None
-        if not self._mine():
+        if self._thread is not me:
             return None
         self._translating = None
         if "export" not in self._hooks:
@@ -296,17 +307,17 @@ class Lane:
         hooks = self._hooks
         made: list[Any] = []
         if entry.kind == "end":
-            if event.usage is not None and "on_usage" in hooks:
-                _add(made, hooks["on_usage"](event, event.usage))
-            if event.cost is not None and "on_cost" in hooks:
-                _add(made, hooks["on_cost"](event, event.cost))
-            if "on_end" in hooks:
-                _add(made, hooks["on_end"](event))
+            if event.usage is not None and (hook := hooks.get("on_usage")) is not None:
+                _add(made, hook(event, event.usage))
+            if event.cost is not None and (hook := hooks.get("on_cost")) is not None:
+                _add(made, hook(event, event.cost))
+            if (hook := hooks.get("on_end")) is not None:
+                _add(made, hook(event))
         elif entry.kind == "start":
-            if "on_start" in hooks:
-                _add(made, hooks["on_start"](event))
-        elif "on_score" in hooks:
-            _add(made, hooks["on_score"](event, event.score))
+            if (hook := hooks.get("on_start")) is not None:
+                _add(made, hook(event))
+        elif (hook := hooks.get("on_score")) is not None:
+            _add(made, hook(event, event.score))
         return made
 
     def _deliver(self, chunk: Chunk) -> float:

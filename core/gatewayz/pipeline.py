@@ -141,6 +141,9 @@ class Pipeline:
             # Objects of the caller's are read there; a surprise costs this one notice.
             logger.exception("a span's beginning could not be prepared")
             return
+        self._offer_start(event, ctx)
+
+    def _offer_start(self, event: Event, ctx: InferenceContext) -> None:
         lanes = [
             x
             for x in self._starters
@@ -158,6 +161,8 @@ class Pipeline:
             for lane in self._enders:
                 lane.cursor.lost_before(1, "prepare_error")
             return
+        if ctx._told_late:
+            self._offer_start(event.beginning(), ctx)
         cursors = []
         for lane in self._enders:
             if lane.failed is not None:

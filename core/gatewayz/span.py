@@ -81,6 +81,7 @@ class InferenceContext(scope.Node):
     _only: str | None = None  # the one backend it is meant for; None: all
     _server: tuple[str, int | None] | None = None
     _started = False
+    _told_late = False  # ended before its beginning was told: both are told at its end
     _size = 0
     capture: Capture | None = None
     """The exchange the gateway saw, where this inference came through one."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayz import scope
 from gatewayz.errors import GatewayzError
+from gatewayz.pace import Pace
 from gatewayz.span import InferenceContext, _kept
 from gatewayz.w3c import Remote, mint, parse_headers, parse_traceparent
 
@@ -62,9 +63,6 @@ _MEASURED_ITEMS = 16
 _UNMEASURED_ITEMS = 16
 # Gather for a moment before preparing: one wake-up and one switch of threads serve many spans.
 _GATHER_S = 0.05
-# How long the interpreter is held at a stretch. Getting it back costs some ten switches of threads
-# beside a busy event loop, which lets go of it with each of its callbacks.
-_HOLD_S = 0.001
 _TICK_S = 0.5
 _SETTLE_S = 1.0
 # How long the end of a process waits for backends that it has only just begun to load.
@@ -579,32 +577,35 @@ class Tracer:
     def _drain(self) -> None:
         pipeline = self._pipeline
         intake = self._intake
-        since = time.perf_counter()
-        while intake:
-            try:
-                item = intake.popleft()
-            except IndexError:
-                break
-            if pipeline is None or self._off:
-                if isinstance(item, _Marker):
+        with Pace() as pace:
+            while intake:
+                try:
+                    item = intake.popleft()
+                except IndexError:
+                    break
+                if pipeline is None or self._off:
+                    if isinstance(item, _Marker):
+                        item.reached.set()
+                    continue
+                if isinstance(item, InferenceContext):
+                    self._bytes_out += item._size
+                    pipeline.finished(item)
+                elif isinstance(item, _Marker):
+                    pipeline.notify()
                     item.reached.set()
-                continue
-            if isinstance(item, InferenceContext):
-                self._bytes_out += item._size
-                pipeline.finished(item)
-            elif isinstance(item, _Marker):
-                pipeline.notify()
-                item.reached.set()
-            elif isinstance(item, tuple) and len(item) == 1:
-                pipeline.started(item[0])
-            elif isinstance(item, _Direct):
-                pipeline.direct(item.event, item.backend)
-            else:
-                pipeline.scored(item)
-            if time.perf_counter() - since > _HOLD_S:
-                # Let go of the interpreter: a request's thread may be waiting for it.
-                time.sleep(0)
-                since = time.perf_counter()
+                elif isinstance(item, tuple) and len(item) == 1:
+                    if item[0]._over:
+                        item[
+                            0
+                        ]._told_late = True  # its end, not far behind, tells its beginning too
+                    else:
+                        pipeline.started(item[0])
+                elif isinstance(item, _Direct):
+                    pipeline.direct(item.event, item.backend)
+                else:
+                    pipeline.scored(item)
+                if not self._closed:
+                    pace.breathe(len(intake))
         if pipeline is not None:
             if self._lost:
                 lost, self._lost = self._lost, 0

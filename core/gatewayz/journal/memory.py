@@ -53,13 +53,14 @@ class Entry:
 class Cursor:
     """One backend's place in the journal, the entries in its lane's hands, and its ledger.
 
-    All methods are safe from any thread. Made by `MemoryJournal.open`.
+    `waiting_bytes` is the size of what waits to be taken, starts included. All methods are safe from any thread. Made by `MemoryJournal.open`.
     """
 
     def __init__(self, journal: MemoryJournal) -> None:
         self._journal = journal
         self._waiting: deque[Entry] = deque()
         self._held: dict[int, Entry] = {}
+        self.waiting_bytes = 0
         self._accepted = 0
         self._delivered = 0
         self._dead_lettered = 0
@@ -83,6 +84,7 @@ class Cursor:
                 size += entry.nbytes
                 self._held[entry.seq] = entry
                 taken.append(entry)
+            self.waiting_bytes -= size
         return taken
 
     def delivered(self, entries: Iterable[Entry]) -> None:
@@ -114,6 +116,7 @@ class Cursor:
             for entry in self._waiting:
                 self._held[entry.seq] = entry
             self._waiting.clear()
+            self.waiting_bytes = 0
             lost = self._settle(entries)
             self._count_dropped(reason, lost)
         return lost
@@ -154,11 +157,13 @@ class Cursor:
 
     def _offer(self, entry: Entry) -> None:
         self._waiting.append(entry)
+        self.waiting_bytes += entry.nbytes
         self._accepted += entry.unit
 
     def _lose(self, entry: Entry) -> None:
         if self._waiting and self._waiting[0] is entry:
             self._waiting.popleft()
+            self.waiting_bytes -= entry.nbytes
             if entry.unit:
                 self._count_dropped("queue_full", 1)
 

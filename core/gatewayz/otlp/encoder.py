@@ -40,6 +40,7 @@ __all__ = [
     "event",
     "link",
     "request",
+    "request_parts",
     "resource",
     "scope",
     "span",
@@ -88,7 +89,17 @@ class Key:
     Each method returns the whole attribute, ready to be joined with others.
     """
 
-    __slots__ = ("_bool", "_double", "_header", "_ints", "_known", "_tag", "_texts", "name")
+    __slots__ = (
+        "_bool",
+        "_double",
+        "_header",
+        "_ints",
+        "_known",
+        "_lists",
+        "_tag",
+        "_texts",
+        "name",
+    )
 
     def __init__(self, name: str, place: int = SPAN) -> None:
         """Encode the headers; `place` is the message the attribute belongs to."""
@@ -102,6 +113,7 @@ class Key:
         self._ints = tuple(self._prefix(1 + size) + b"\x18" for size in range(11))
         self._texts: dict[int, bytes] = {}
         self._known: dict[str, bytes] = {}
+        self._lists: dict[tuple[str, ...], bytes] = {}
 
     def _prefix(self, size: int) -> bytes:
         inner = self._header + varint(size)
@@ -133,6 +145,8 @@ class Key:
         """Return the attribute with a number; one beyond 64 bits becomes text."""
         if 0 <= value < 0x80:
             return self._ints[1] + _SMALL[value]
+        if 0 <= value < 0x4000:
+            return self._ints[2] + bytes((value & 0x7F | 0x80, value >> 7))
         if value not in _INT64:
             return self.text(_digits(value))
         number = varint(value & 0xFFFFFFFFFFFFFFFF)
@@ -148,6 +162,10 @@ class Key:
 
     def texts(self, values: Iterable[str]) -> bytes:
         """Return the attribute with a list of texts."""
+        values = tuple(values)
+        whole = self._lists.get(values)
+        if whole is not None:
+            return whole
         items: list[bytes] = []
         for value in values:
             raw = clean_utf8(value)
@@ -156,7 +174,11 @@ class Key:
                 items += (b"\x0a", _SMALL[size + 2], b"\x0a", _SMALL[size], raw)
             else:
                 items.append(length_delimited(0x0A, length_delimited(0x0A, raw)))
-        return self._value(length_delimited(0x2A, b"".join(items)))
+        whole = self._value(length_delimited(0x2A, b"".join(items)))
+        # Tags and reasons to finish repeat as well.
+        if len(whole) < _SHORT and len(self._lists) < _KNOWN:
+            self._lists[values] = whole
+        return whole
 
     def value(self, value: Any) -> bytes:
         """Return the attribute with any value; nothing (`b""`) for None.
@@ -277,9 +299,20 @@ def request(resource: bytes, scope: bytes, spans: Iterable[bytes], schema_url: s
 
     Requests for several resources are joined: protobuf reads them as one.
     """
-    body = scope + b"".join(spans)
+    return b"".join(request_parts(resource, scope, spans, schema_url))
+
+
+def request_parts(
+    resource: bytes, scope: bytes, spans: Iterable[bytes], schema_url: str = ""
+) -> list[bytes]:
+    """Return what `request` does, yet to be joined: a batch may be megabytes."""
+    spans = [*spans]
     schema = length_delimited(0x1A, clean_utf8(schema_url)) if schema_url else b""
-    return length_delimited(0x0A, resource + length_delimited(0x12, body + schema) + schema)
+    of_scope = len(scope) + sum(map(len, spans)) + len(schema)
+    size_of_scope = varint(of_scope)
+    whole = len(resource) + 1 + len(size_of_scope) + of_scope + len(schema)
+    head = b"".join((b"\x0a", varint(whole), resource, b"\x12", size_of_scope, scope))
+    return [head, *spans, schema, schema]
 
 
 def _id(text: str, size: int) -> bytes:

@@ -11,7 +11,7 @@ from gatewayz.otlp.answer import PartialSuccess, read_protobuf, retry_delay_s
 from gatewayz.outbound.headers import Mask, check_headers, user_agent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["OtlpGrpcSender"]
 
@@ -62,11 +62,11 @@ class OtlpGrpcSender:
         self._call: Callable[..., bytes] | None = None
         self._pid = 0
 
-    def send(self, body: bytes, timeout_s: float) -> PartialSuccess | None:
+    def send(self, body: bytes | Sequence[bytes], timeout_s: float) -> PartialSuccess | None:
         """Deliver one request; see the module."""
         try:
             answer = self._stub()(
-                body,
+                body if isinstance(body, bytes) else b"".join(body),
                 timeout=timeout_s,
                 metadata=self._metadata,
                 compression=self._compression,

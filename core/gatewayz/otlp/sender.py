@@ -1,6 +1,7 @@
 """Sends OTLP requests and says what the collector made of each: over HTTP or gRPC.
 
-Both senders have one call, `send(body, timeout_s)`: it returns None (all taken) or the
+Both senders have one call, `send(body, timeout_s)`, with a request as bytes or as the parts of
+them: it returns None (all taken) or the
 `PartialSuccess`, or raises a `DeliveryError`. It ends within `timeout_s` seconds whatever the
 server does, follows no redirect, and reads at most 64 KiB of an answer. Safe to call from several
 threads, and after a fork.
@@ -25,7 +26,7 @@ from gatewayz.outbound.client import HttpClient, gzip_of
 from gatewayz.outbound.headers import check_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["OtlpGrpcSender", "OtlpHttpSender", "PartialSuccess", "check_headers"]
 
@@ -59,9 +60,10 @@ class OtlpHttpSender:
         kind = {"content-type": "application/x-protobuf"}
         self._client = HttpClient(endpoint, {**headers, **kind, **encoding}, context)
 
-    def send(self, body: bytes, timeout_s: float) -> PartialSuccess | None:
+    def send(self, body: bytes | Sequence[bytes], timeout_s: float) -> PartialSuccess | None:
         """Deliver one request; see the module."""
-        packed = gzip_of(body) if self._gzip else body
+        parts = [body] if isinstance(body, bytes) else body
+        packed = gzip_of(parts) if self._gzip else b"".join(parts)
         answer = self._client.request("POST", self._target, packed, timeout_s)
         if answer.status >= 300:
             content = answer.content

@@ -13,25 +13,43 @@ from urllib.parse import urlsplit
 
 from gatewayz.errors import DeliveryError, Misconfigured, Retry, SettingsError
 from gatewayz.outbound.headers import Mask, check_headers, user_agent
+from gatewayz.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import urllib3
 
 __all__ = ["MAX_ANSWER_BYTES", "HttpAnswer", "HttpClient", "gzip_of"]
 
 MAX_ANSWER_BYTES = 64 * 1024
+_PIECE_BYTES = 64 * 1024
 
 
-def gzip_of(body: bytes) -> bytes:
-    """Return `body` as gzip: by isal where it is installed (5 times faster), else zlib level 1."""
+def gzip_of(parts: Iterable[bytes]) -> bytes:
+    """Return what the parts say together as gzip: by isal where it is installed, else zlib level 1.
+
+    Isal is 5 times faster. A batch is megabytes, so it is packed piece by piece, with pauses.
+    """
     try:
-        from isal import igzip
+        from isal import isal_zlib as library
     except ImportError:
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        return packer.compress(body) + packer.flush()
-    return bytes(igzip.compress(body, 1))
+        import zlib as library  # type: ignore[no-redef]
+    packer = library.compressobj(1, zlib.DEFLATED, 31)
+    packed: list[bytes] = []
+    piece: list[bytes] = []
+    size = 0
+    with Pace() as pace:
+        for part in parts:
+            piece.append(part)
+            size += len(part)
+            if size >= _PIECE_BYTES:
+                packed.append(packer.compress(b"".join(piece)))
+                piece, size = [], 0
+                pace.breathe()
+    packed.append(packer.compress(b"".join(piece)))
+    packed.append(packer.flush())
+    return b"".join(packed)
 
 
 class HttpAnswer(NamedTuple):

@@ -24,7 +24,12 @@ from gatewayz.selection import Selection
 from gatewayz.testing import a_score, an_event
 
 QUICK = LanePolicy(
-    first_backoff_s=0.01, longest_backoff_s=0.03, probe_s=0.05, stuck_grace_s=0.1, tries=3
+    batch_units=64,
+    first_backoff_s=0.01,
+    longest_backoff_s=0.03,
+    probe_s=0.05,
+    stuck_grace_s=0.1,
+    tries=3,
 )
 
 
@@ -109,6 +114,15 @@ def test_a_batch_that_is_taken_is_delivered_once(house):
     assert it.settled()["delivered"] == 150
     assert it.backend.taken == [e.span_id for e in events]
     assert max(map(len, it.backend.calls)) <= 64
+
+
+def test_a_batch_that_is_large_enough_is_not_waited_for(house):
+    event = an_event()
+    policy = QUICK._replace(batch_bytes=2 * event.nbytes)
+    it = house(Scripted(flush_interval=3600), policy)
+    it.put(event, an_event(), an_event())
+    assert it.until(lambda x: x["delivered"] == 2)["pending"] == 1
+    assert it.cursor.waiting_bytes < policy.batch_bytes
 
 
 def test_rejected_items_alone_are_dead_lettered(house):

@@ -186,7 +186,9 @@ def test_a_forked_child_opens_a_connection_of_its_own(sink):
 def test_gzip_is_gzip():
     import gzip
 
-    assert gzip.decompress(gzip_of(BODY)) == BODY
+    parts = [BODY * n for n in range(200)]
+    assert gzip.decompress(gzip_of(parts)) == b"".join(parts)
+    assert gzip.decompress(gzip_of([])) == b""
 
 
 # -- what a success may look like ------------------------------------------------------------------
@@ -216,7 +218,7 @@ def test_what_the_collector_took_is_told(sink, headers, body, expected):
 
 def test_a_compressed_answer_is_read_although_none_was_asked_for(sink):
     headers = {**PROTOBUF, "Content-Encoding": "gzip"}
-    sink.answer_with(ok(gzip_of(partial(1, "no")), headers))
+    sink.answer_with(ok(gzip_of([partial(1, "no")]), headers))
     assert sender_to(sink.url).send(BODY, 5) == PartialSuccess(1, "no")
 
 

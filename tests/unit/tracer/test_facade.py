@@ -680,3 +680,70 @@ threading.Thread.start = refused
     done = run(refuse + SHORT, CONSOLE_ENABLED="true")
     assert done.returncode == 0
     assert all(f"model-{i}" in done.stderr for i in range(3))
+
+
+class Watches(Keeps):
+    def __init__(self):
+        super().__init__()
+        self.began = []
+        self.told = threading.Event()
+
+    @hookimpl
+    def on_start(self, event):
+        self.began.append((event, len(self.spans)))
+        self.told.set()
+
+
+@pytest.fixture
+def watched():
+    backend = Watches()
+    tracer = Tracer({}, backends={"watches": backend}, policy=LanePolicy())
+    tracer.start()
+    backend.tracer = tracer
+    yield backend
+    tracer.shutdown(2)
+
+
+def test_a_beginning_is_told_while_the_inference_is_under_way(watched):
+    with watched.tracer.trace_inference("openai", "gpt-4o-mini", user_id="u") as ctx:
+        assert watched.told.wait(10)
+        ((begun, ended),) = watched.began
+        assert (begun.span_id, begun.user_id, begun.outcome, ended) == (ctx.span_id, "u", None, 0)
+    (event,) = flushed(watched)
+    assert event.span_id == ctx.span_id
+    assert len(watched.began) == 1
+
+
+def test_of_an_inference_over_in_no_time_the_beginning_is_told_all_the_same_and_first(watched):
+    for number in range(50):
+        with watched.tracer.trace_inference("openai", "gpt-4o-mini", session_id="s") as ctx:
+            ctx.set_input("in")
+            ctx.set_output({"object": "chat.completion", "id": f"c-{number}", "choices": []})
+            ctx.set_token_usage(3, 4)
+            ctx.set_cost(1)
+            ctx.set_response_model("gpt-4o-mini-1")
+            ctx.add_event("half-way")
+            ctx.set_error("no")
+    flushed(watched)
+    assert [b.span_id for b, _ in watched.began] == [e.span_id for e in watched.spans]
+    for place, (begun, ended) in enumerate(watched.began):
+        assert ended <= place
+        assert (begun.provider, begun.request_model, begun.session_id) == (
+            "openai",
+            "gpt-4o-mini",
+            "s",
+        )
+        assert begun.start_time_ns == watched.spans[place].start_time_ns
+        of_the_end = (
+            "end_time_ns outcome error usage cost input output response_model completion_id"
+        )
+        assert [getattr(begun, name) for name in of_the_end.split()] == [None] * 9
+        assert (begun.events, begun.finish_reasons) == ((), ())
+
+
+def test_what_is_discarded_before_its_beginning_was_told_leaves_no_trace(watched):
+    watched.tracer.start_inference("openai", "gpt-4o-mini").discard()
+    with watched.tracer.trace_inference("openai", "gpt-4o") as ctx:
+        pass
+    flushed(watched)
+    assert {b.span_id for b, _ in watched.began} - {ctx.span_id} == set()

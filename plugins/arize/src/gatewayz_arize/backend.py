@@ -122,9 +122,11 @@ class Arize(Backend):
         groups: dict[bytes, list[bytes]] = {}
         for environment, release, span in records:
             groups.setdefault(self._resource(environment, release), []).append(span)
-        body = b"".join(
-            encoder.request(resource, self._scope, spans) for resource, spans in groups.items()
-        )
+        body = [
+            part
+            for resource, spans in groups.items()
+            for part in encoder.request_parts(resource, self._scope, spans)
+        ]
         partial = self._service()[0].send(body, timeout_s)
         answer = rejections(partial, len(indexes)) or ()
         return [Rejected(indexes[place], reason) for place, reason in answer]

@@ -175,7 +175,7 @@ class Langfuse(Backend):
     def _send_spans(
         self, ready: _Ready, records: Sequence[SpanRecord], timeout_s: float
     ) -> Sequence[Rejected]:
-        body = encoder.request(self._resource, self._scope, [r.span for r in records])
+        body = encoder.request_parts(self._resource, self._scope, [r.span for r in records])
         answer = rejections(ready.sender.send(body, timeout_s), len(records))
         self._spans_taken = True
         return answer or ()

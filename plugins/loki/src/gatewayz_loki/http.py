@@ -39,7 +39,7 @@ class LokiClient:
         answer = self._client.request(
             "POST",
             self._target,
-            gzip_of(body),
+            gzip_of([body]),
             timeout_s,
             headers={"content-type": "application/json", "content-encoding": "gzip"},
         )

@@ -101,9 +101,11 @@ class Otel(Backend):
         groups: dict[bytes, list[bytes]] = {}
         for environment, release, span in records:
             groups.setdefault(resources.of(environment, release), []).append(span)
-        body = b"".join(
-            encoder.request(resource, self._scope, spans) for resource, spans in groups.items()
-        )
+        body = [
+            part
+            for resource, spans in groups.items()
+            for part in encoder.request_parts(resource, self._scope, spans)
+        ]
         return rejections(sender.send(body, timeout_s), len(records))
 
     def check(self) -> str:
