@@ -202,9 +202,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def nbytes(self) -> int:
         """Return the approximate size in memory, in bytes; content is counted exactly."""
-        content = (self.input_json, self.output_json, self.tools_json)
-        small = 100 * (len(self.metadata) + len(self.events) + len(self.model_parameters))
-        return _EVENT_OVERHEAD_BYTES + small + sum(len(c) for c in content if c is not None)
+        size = _EVENT_OVERHEAD_BYTES
+        size += 100 * (len(self.metadata) + len(self.events) + len(self.model_parameters))
+        if self.input_json is not None:
+            size += len(self.input_json)
+        if self.output_json is not None:
+            size += len(self.output_json)
+        if self.tools_json is not None:
+            size += len(self.tools_json)
+        return size
 
     def beginning(self) -> Event:
         """Return the same span as it began: without what only its end could tell, and content."""

@@ -265,7 +265,7 @@ class Lane:
                     return False
                 if unit is not None:
                     self._translated.append(unit)
-                if not self._stopping:
+                if not self._stopping and self._hurry == self._hurried:
                     pace.breathe(len(self.cursor))
         with self._lock:
             if not self._mine():

@@ -604,7 +604,7 @@ class Tracer:
                     pipeline.direct(item.event, item.backend)
                 else:
                     pipeline.scored(item)
-                if not self._closed:
+                if not (self._closed or self._hurry.is_set()):
                     pace.breathe(len(intake))
         if pipeline is not None:
             if self._lost:
