@@ -68,7 +68,9 @@ class Pipeline:
         # What lanes hold in their hands is beside the queue's bytes, so keep it a small part.
         batch_bytes = min(policy.batch_bytes, self.settings.queue_max_bytes // 8)
         self._policy = policy._replace(batch_bytes=batch_bytes)
-        self._journal = MemoryJournal(self.settings.queue_max_bytes)
+        # One limit for both: what waits to be prepared, and what waits to be sent.
+        self.intake_bytes = self.settings.queue_max_bytes // 4
+        self._journal = MemoryJournal(self.settings.queue_max_bytes - self.intake_bytes)
         self._waiting: list[tuple[float, ScoreRequest]] = []
         self._supervised = 0.0
         if self.settings.tracing_enabled:

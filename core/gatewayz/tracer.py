@@ -58,6 +58,8 @@ logger = logging.getLogger(__name__)
 
 _INTAKE_ITEMS = 50_000
 _INTAKE_BYTES = 64 * 1024 * 1024
+# What a context takes beside content, as resident memory shows it.
+_CONTEXT_BYTES = 1300
 _MEASURED_ITEMS = 16
 # A handful of waiting spans is no danger to memory: measuring starts when they pile up.
 _UNMEASURED_ITEMS = 16
@@ -468,7 +470,7 @@ class Tracer:
             self._wake.ring()
 
     def _measure(self, ctx: InferenceContext) -> None:
-        size = _weight(ctx._input) + _weight(ctx._output)
+        size = _CONTEXT_BYTES + _weight(ctx._input) + _weight(ctx._output)
         if ctx.capture is not None:
             size += ctx.capture.nbytes
         ctx._size = size
@@ -565,7 +567,7 @@ class Tracer:
                 self._off = True
                 logger.error("tracing is off: %s", error)  # noqa: TRY400 - a user's mistake needs no traceback
                 return None
-            self._intake_bytes = pipeline.settings.queue_max_bytes
+            self._intake_bytes = pipeline.intake_bytes
             self._wants_start = pipeline.wants_start
             self._off = self._off or not pipeline.lanes
             self._pipeline = pipeline
