@@ -65,9 +65,10 @@ if hasattr(os, "register_at_fork"):
 class Pace:
     """The rhythm of one thread at work, in a `with`: `breathe` after every piece of it."""
 
-    __slots__ = ("_had", "_since", "_stretch_s")
+    __slots__ = ("_had", "_since", "_stretch_s", "_turn")
 
     def __enter__(self) -> Self:
+        self._turn = _turn
         self._stretch_s = _STRETCH_S
         self._had = _turn.take()
         self._since = time.perf_counter()
@@ -75,7 +76,7 @@ class Pace:
 
     def __exit__(self, *_: object) -> None:
         if self._had:
-            _turn.give()
+            self._turn.give()
 
     def breathe(self, waiting: int = 0) -> None:
         """Pause where enough was done at a stretch; not with too much `waiting` to be done."""
@@ -86,6 +87,6 @@ class Pace:
         back = time.perf_counter()
         self._stretch_s = min(max(_STRETCH_S, (back - now) * _SHARE), _LONGEST_S)
         if self._had:
-            _turn.give()
-        self._had = _turn.take()
+            self._turn.give()
+        self._had = self._turn.take()
         self._since = time.perf_counter()
