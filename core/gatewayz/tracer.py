@@ -596,12 +596,11 @@ class Tracer:
                     pipeline.notify()
                     item.reached.set()
                 elif isinstance(item, tuple) and len(item) == 1:
-                    if item[0]._over:
-                        item[
-                            0
-                        ]._told_late = True  # its end, not far behind, tells its beginning too
+                    (begun,) = item
+                    if begun._over:
+                        begun._told_late = True  # its end, not far behind, tells its beginning too
                     else:
-                        pipeline.started(item[0])
+                        pipeline.started(begun)
                 elif isinstance(item, _Direct):
                     pipeline.direct(item.event, item.backend)
                 else:

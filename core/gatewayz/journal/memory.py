@@ -53,7 +53,8 @@ class Entry:
 class Cursor:
     """One backend's place in the journal, the entries in its lane's hands, and its ledger.
 
-    `waiting_bytes` is the size of what waits to be taken, starts included. All methods are safe from any thread. Made by `MemoryJournal.open`.
+    `waiting_bytes` is the size of what waits to be taken, starts included. All methods are safe
+    from any thread. Made by `MemoryJournal.open`.
     """
 
     def __init__(self, journal: MemoryJournal) -> None:

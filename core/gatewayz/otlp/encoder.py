@@ -146,7 +146,7 @@ class Key:
         if 0 <= value < 0x80:
             return self._ints[1] + _SMALL[value]
         if 0 <= value < 0x4000:
-            return self._ints[2] + bytes((value & 0x7F | 0x80, value >> 7))
+            return self._ints[2] + varint(value)
         if value not in _INT64:
             return self.text(_digits(value))
         number = varint(value & 0xFFFFFFFFFFFFFFFF)

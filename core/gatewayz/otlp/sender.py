@@ -1,10 +1,9 @@
 """Sends OTLP requests and says what the collector made of each: over HTTP or gRPC.
 
-Both senders have one call, `send(body, timeout_s)`, with a request as bytes or as the parts of
-them: it returns None (all taken) or the
-`PartialSuccess`, or raises a `DeliveryError`. It ends within `timeout_s` seconds whatever the
-server does, follows no redirect, and reads at most 64 KiB of an answer. Safe to call from several
-threads, and after a fork.
+Both senders have one call, `send(body, timeout_s)`, with a request as bytes or as parts of them: it
+returns None (all taken) or the `PartialSuccess`, or raises a `DeliveryError`. It ends within
+`timeout_s` seconds whatever the server does, follows no redirect, and reads at most 64 KiB of an
+answer. Safe to call from several threads, and after a fork.
 """
 
 from __future__ import annotations

@@ -10,7 +10,12 @@ from gatewayz.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Mask", "check_headers", "user_agent"]
+    from pydantic import SecretStr
+
+__all__ = ["Mask", "check_headers", "sendable", "user_agent"]
+
+
+_UNSENDABLE = "has a line break or another character that no header may have; remove it"
 
 
 def user_agent() -> str:
@@ -28,12 +33,22 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not token:
             msg = f"header name {name[:40]!r} must be letters, digits, '-', '_' or '.'"
             raise SettingsError(msg)
-        if not all(" " <= c <= "~" or c == "\t" for c in value):
-            msg = (
-                f"the value of header {name!r} has a line break or another character that no "
-                "header may have; remove it"
-            )
+        if not _is_sendable(value):
+            msg = f"the value of header {name!r} {_UNSENDABLE}"
             raise SettingsError(msg)
+
+
+def sendable(value: str | SecretStr | None) -> str | SecretStr | None:
+    """Return a setting that becomes a header's value; ValueError where it cannot be sent."""
+    if value is not None:
+        text = value if isinstance(value, str) else value.get_secret_value()
+        if not _is_sendable(text):
+            raise ValueError(_UNSENDABLE)
+    return value
+
+
+def _is_sendable(value: str) -> bool:
+    return all(" " <= c <= "~" or c == "\t" for c in value)
 
 
 class Mask:

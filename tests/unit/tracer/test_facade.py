@@ -31,14 +31,19 @@ class Keeps(Backend):
         self.scores.append(event)
 
 
-@pytest.fixture
-def kept():
-    backend = Keeps()
+@contextlib.contextmanager
+def traced_to(backend):
     tracer = Tracer({}, backends={"keeps": backend}, policy=LanePolicy())
     tracer.start()
     backend.tracer = tracer
     yield backend
     tracer.shutdown(2)
+
+
+@pytest.fixture
+def kept():
+    with traced_to(Keeps()) as backend:
+        yield backend
 
 
 def flushed(backend):
@@ -696,12 +701,8 @@ class Watches(Keeps):
 
 @pytest.fixture
 def watched():
-    backend = Watches()
-    tracer = Tracer({}, backends={"watches": backend}, policy=LanePolicy())
-    tracer.start()
-    backend.tracer = tracer
-    yield backend
-    tracer.shutdown(2)
+    with traced_to(Watches()) as backend:
+        yield backend
 
 
 def test_a_beginning_is_told_while_the_inference_is_under_way(watched):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayz.events import to_json
 from gatewayz.otlp import encoder
-from gatewayz.otlp.encoder import EVENT, Key
+from gatewayz.otlp.encoder import Key
+from gatewayz.otlp.happenings import end_ns, happenings
 from gatewayz_arize.content import content_attributes
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ COST_SOURCE = Key("gatewayz.cost.source")
 OUTCOME = Key("gatewayz.outcome")
 TEAM = Key("gatewayz.team")
 ROUTING = Key("gatewayz.routing")  # JSON text
-
-EXCEPTION_TYPE = Key("exception.type", EVENT)
-EXCEPTION_MESSAGE = Key("exception.message", EVENT)
 
 _KINDS = {
     "generation": "LLM",
@@ -126,9 +124,6 @@ def encode_span(event: Event, *, keep_remote_parent: bool = False) -> bytes:
         made.append(ERROR_TYPE.text((error and error.type) or "_OTHER"))
         if error is not None and error.status is not None:
             made.append(HTTP_STATUS.integer(error.status))
-    start_ns = event.start_time_ns
-    # A clock set back between the two must not become a duration of centuries.
-    end_ns = max(start_ns, start_ns if event.end_time_ns is None else event.end_time_ns)
     remote = event.parent_is_remote and not keep_remote_parent
     status = encoder.STATUS_OK if event.outcome == "ok" else encoder.STATUS_UNSET
     return encoder.span(
@@ -138,10 +133,10 @@ def encode_span(event: Event, *, keep_remote_parent: bool = False) -> bytes:
         parent_is_remote=event.parent_is_remote and not remote,
         name=event.name or event.kind,
         kind=encoder.KIND_CLIENT if kind in {"LLM", "EMBEDDING"} else encoder.KIND_INTERNAL,
-        start_ns=start_ns,
-        end_ns=end_ns,
+        start_ns=event.start_time_ns,
+        end_ns=end_ns(event),
         attributes=b"".join(made),
-        events=_events(event, end_ns),
+        events=happenings(event, _flat),
         status=encoder.STATUS_ERROR if failed else status,
         status_message=error.message or error.type if error is not None else "",
         trace_flags=event.trace_flags,
@@ -241,23 +236,6 @@ def _cost_and_owner(event: Event, made: list[bytes]) -> None:
             made.append(PROMPT_VERSION.text(str(event.prompt.version)))
 
 
-def _events(event: Event, end_ns: int) -> bytes:
-    made = [
-        encoder.event(e.name, e.time_ns, encoder.attributes(_flattened(e.attributes), EVENT))
-        for e in event.events
-    ]
-    error = event.error
-    if error is not None and all(e.name != "exception" for e in event.events):
-        about = EXCEPTION_TYPE.text(error.type or "_OTHER")
-        if error.message:
-            about += EXCEPTION_MESSAGE.text(error.message)
-        made.append(encoder.event("exception", end_ns, about))
-    return b"".join(made)
-
-
-def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes without nesting, which stands as JSON text instead."""
-    return {
-        name: to_json(value).decode() if isinstance(value, (Mapping, list, tuple)) else value
-        for name, value in values.items()
-    }
+def _flat(value: Any) -> Any:
+    """Return an attribute without nesting, which stands as JSON text instead."""
+    return to_json(value).decode() if isinstance(value, (Mapping, list, tuple)) else value

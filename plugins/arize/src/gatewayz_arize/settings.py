@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from gatewayz import BackendSettings
-from gatewayz.errors import SettingsError
-from gatewayz.outbound.headers import check_headers
+from gatewayz.outbound.headers import sendable
 from gatewayz.settings import Flag, HttpUrlStr
 
 __all__ = ["ArizeSettings"]
@@ -103,17 +102,7 @@ class ArizeSettings(BackendSettings):
         "project a trace has no root there, and shows neither input nor output in its session.",
     )
 
-    @field_validator("space_id", "api_key", "phoenix_api_key")
-    @classmethod
-    def _can_be_sent(cls, value: str | SecretStr | None) -> str | SecretStr | None:
-        if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else value
-            try:
-                check_headers({"x": text})
-            except SettingsError:
-                msg = "has a line break or another character that no header may have; remove it"
-                raise ValueError(msg) from None
-        return value
+    _can_be_sent = field_validator("space_id", "api_key", "phoenix_api_key")(sendable)
 
     @model_validator(mode="after")
     def _arize_needs_its_keys(self) -> Self:

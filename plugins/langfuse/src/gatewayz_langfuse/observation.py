@@ -18,6 +18,7 @@ from gatewayz import Event
 from gatewayz.events import to_json
 from gatewayz.otlp import encoder
 from gatewayz.otlp.encoder import EVENT, Key
+from gatewayz.otlp.happenings import end_ns
 from gatewayz_langfuse.usage import cost_details, usage_details
 
 if TYPE_CHECKING:
@@ -115,17 +116,14 @@ def encode(event: Event, environment: str | None = None, release: str | None = N
         made += (AS_ROOT.boolean(True), IS_APP_ROOT.boolean(True))
         made += (_trace_key(k).value(_flat(v)) for k, v in event.metadata.items())
     failed = event.outcome == "error" or event.error is not None
-    start_ns = event.start_time_ns
-    # A clock set back between the two must not become a duration of centuries.
-    end_ns = max(start_ns, start_ns if event.end_time_ns is None else event.end_time_ns)
     return encoder.span(
         trace_id=event.trace_id,
         span_id=event.span_id,
         parent_span_id=event.parent_span_id,
         parent_is_remote=event.parent_is_remote,
         name=event.name or event.kind,
-        start_ns=start_ns,
-        end_ns=end_ns,
+        start_ns=event.start_time_ns,
+        end_ns=end_ns(event),
         attributes=b"".join(made),
         events=b"".join(_happening(e) for e in event.events),
         status=encoder.STATUS_ERROR if failed else encoder.STATUS_UNSET,

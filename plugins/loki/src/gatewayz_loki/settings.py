@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from gatewayz.errors import SettingsError
-from gatewayz.outbound.headers import check_headers
+from gatewayz.outbound.headers import sendable
 from gatewayz.settings import BackendSettings, Flag, HttpUrlStr
 
 __all__ = ["LokiSettings"]
@@ -57,17 +56,7 @@ class LokiSettings(BackendSettings):
         description="Longest line; content is cut to fit. Loki's max_line_size.",
     )
 
-    @field_validator("tenant", "username", "password", "token")
-    @classmethod
-    def _can_be_sent(cls, value: str | SecretStr | None) -> str | SecretStr | None:
-        if value is not None:
-            text = value.get_secret_value() if isinstance(value, SecretStr) else value
-            try:
-                check_headers({"x": text})
-            except SettingsError:
-                msg = "has a line break or another character that no header may have; remove it"
-                raise ValueError(msg) from None
-        return value
+    _can_be_sent = field_validator("tenant", "username", "password", "token")(sendable)
 
     @model_validator(mode="after")
     def _user_and_password_go_together(self) -> Self:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayz.events import to_json
 from gatewayz.otlp import encoder
 from gatewayz.otlp.encoder import EVENT, Key
+from gatewayz.otlp.happenings import end_ns, happenings
 from gatewayz_otel.content import content_attributes
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ AUDIO_OUTPUT_TOKENS = Key("gatewayz.usage.audio.output_tokens")
 TAGS = Key("gatewayz.tags")
 TEAM = Key("gatewayz.team")
 PROMPT_VERSION = Key("gatewayz.prompt.version")
-
-EXCEPTION_TYPE = Key("exception.type", EVENT)
-EXCEPTION_MESSAGE = Key("exception.message", EVENT)
 
 SCORE_NAME = "gen_ai.evaluation.name"
 SCORE_VALUE = "gen_ai.evaluation.score.value"
@@ -168,9 +166,6 @@ def encode_span(event: Event, message_max_bytes: int = 0) -> bytes:
             made.append(HTTP_STATUS.integer(error.status))
     elif failed:
         made.append(ERROR_TYPE.text("_OTHER"))
-    start_ns = event.start_time_ns
-    # A clock set back between the two must not become a duration of centuries.
-    end_ns = max(start_ns, start_ns if event.end_time_ns is None else event.end_time_ns)
     return encoder.span(
         trace_id=event.trace_id,
         span_id=event.span_id,
@@ -178,10 +173,10 @@ def encode_span(event: Event, message_max_bytes: int = 0) -> bytes:
         parent_is_remote=event.parent_is_remote,
         name=name,
         kind=encoder.KIND_CLIENT if inference else encoder.KIND_INTERNAL,
-        start_ns=start_ns,
-        end_ns=end_ns,
+        start_ns=event.start_time_ns,
+        end_ns=end_ns(event),
         attributes=b"".join(made),
-        events=_events(event, end_ns),
+        events=happenings(event, _flat),
         status=encoder.STATUS_ERROR if failed else encoder.STATUS_UNSET,
         status_message=error.message if error is not None else "",
         trace_flags=event.trace_flags,
@@ -315,24 +310,6 @@ def _cost_and_owner(event: Event, made: list[bytes]) -> None:
         made.append(PROMPT_NAME.text(event.prompt.name))
         if event.prompt.version is not None:
             made.append(PROMPT_VERSION.text(str(event.prompt.version)))
-
-
-def _events(event: Event, end_ns: int) -> bytes:
-    made = [
-        encoder.event(e.name, e.time_ns, encoder.attributes(_flattened(e.attributes), EVENT))
-        for e in event.events
-    ]
-    error = event.error
-    if error is not None and all(e.name != "exception" for e in event.events):
-        about = EXCEPTION_TYPE.text(error.type or "_OTHER")
-        if error.message:
-            about += EXCEPTION_MESSAGE.text(error.message)
-        made.append(encoder.event("exception", end_ns, about))
-    return b"".join(made)
-
-
-def _flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _flat(value) for name, value in values.items()}
 
 
 def _flat(value: Any) -> Any:
